@@ -1,0 +1,34 @@
+# `make demo` and `make test` set up everything in .venv; nothing outside this folder is touched.
+# On a machine without an NVIDIA card: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo (saves gigabytes).
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-all check lint clean
+
+demo: $(READY)
+	$(BIN)/rnpc demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+# mypy wants the package in one place: rnpc/ and the three folders that setup.cfg maps into it are linked together.
+lint: $(READY)
+	$(BIN)/ruff check .
+	rm -rf .venv/tree && mkdir -p .venv/tree/rnpc
+	ln -s $(CURDIR)/rnpc/* $(CURDIR)/passes $(CURDIR)/frontends $(CURDIR)/models .venv/tree/rnpc/
+	cd .venv/tree && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
+
+check: lint test
+
+$(READY): constraints.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rnpc needs Python 3.11 or later: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

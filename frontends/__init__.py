@@ -1,0 +1,63 @@
+"""Ways in: one file each, all to one `Program`. `load` chooses by what the file holds, not by its name."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from rnpc.errors import InputRefused, UsageError
+from rnpc.frontends import onnx_file
+from rnpc.program import Program
+
+__all__ = ["load"]
+
+
+def load(path: str | Path, arch: str | None = None, trust: bool = False, shape: tuple[int, int, int] | None = None) -> Program:
+    """Read a classifier from an ONNX file, an exported program (.pt2), or weights (safetensors, checkpoint) of the architecture `arch`.
+
+    `trust` lets an exported program with pickled objects in. `shape` is one image's (channels, height, width), for weights where nothing
+    beside them says it. Raises InputRefused for what cannot be read, UsageError where `arch` is missing or has no place.
+    """
+    path = Path(path)
+    kind = sniff(onnx_file.read(path))
+    if kind == "torchscript":
+        raise InputRefused("a TorchScript archive", where=path.name, todo="export the module as ONNX, or save its state_dict")
+    if kind == "weights":
+        if arch is None:
+            raise UsageError("weights without an architecture", where=path.name, todo="add --arch NAME or --arch package.module:factory")
+        from rnpc.frontends import weights
+
+        return weights.load(path, arch, shape)
+    if arch is not None:
+        raise UsageError("the file holds a whole model", where=path.name, todo="leave --arch away")
+    if kind == "exported":
+        from rnpc.frontends import exported
+
+        return exported.load(path, trust)
+    return onnx_file.load(path)
+
+
+def sniff(data: bytes) -> str:
+    """What the bytes are: 'exported', 'weights', 'torchscript', or else 'onnx'."""
+    if data[:4] == b"PK\x03\x04":
+        return archive(data)
+    if data[:1] == b"\x80" or is_safetensors(data):
+        return "weights"
+    return "onnx"
+
+
+def archive(data: bytes) -> str:
+    """What a zip archive of torch's holds, by its members."""
+    try:
+        names = [name.partition("/")[2] for name in zipfile.ZipFile(io.BytesIO(data)).namelist()]
+    except zipfile.BadZipFile:
+        raise InputRefused("a damaged zip archive", where="model", todo="save the model again") from None
+    if any(name == "constants.pkl" or name.startswith("code/") for name in names):
+        return "torchscript"
+    return "weights" if "data.pkl" in names else "exported"
+
+
+def is_safetensors(data: bytes) -> bool:
+    """Whether the bytes begin with a safetensors header: its length (64 bits), then a JSON object."""
+    return len(data) > 9 and int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"

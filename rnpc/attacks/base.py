@@ -1,0 +1,162 @@
+"""One signature for all attacks: a trigger, a way to poison data, a hook into the training loop, a target.
+
+An attack is a frozen dataclass of its published settings, so that it can be printed, compared and hashed. What it holds is data only;
+everything that changes while a victim trains lives in its `Loop`. An attack that poisons data overrides `module` alone. One that
+changes the training (fresh warps in each batch) overrides `on_batch` too. One that learns a generator beside the model, has its own
+loss, or starts from a trained model returns a `Loop` of its own from `loop`.
+
+All images here are RGB (or grey) in [0, 1], before normalisation, float32 [n, C, H, W], unless a line says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnpc.errors import UsageError
+
+Target = int | Literal["next"]
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """A training set after poisoning: uint8 images [n, H, W, C], int64 labels [n], and the indices that were changed."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Base of all attacks. `target` is a label, or `next` for label + 1 modulo the number of classes; `rate` is the share of the training
+    images that are poisoned; `seed` draws whatever is random in the trigger itself."""
+
+    name: ClassVar[str] = ""
+    all_to_all: ClassVar[bool] = True
+    target: Target = field(default=0, metadata={"help": "a label, or 'next'"})
+    rate: float = field(default=0.1, metadata={"help": "share of the training images that are poisoned"})
+    seed: int = field(default=0, metadata={"help": "draws what is random in the trigger"})
+
+    def check(self, classes: int, shape: Shape) -> None:
+        """Raises UsageError where the settings do not fit `classes` or `shape`."""
+        if self.target == "next" and not self.all_to_all:
+            raise UsageError("this attack has no all-to-all form", where=self.name, todo="give a label as the target")
+        if self.target != "next" and not 0 <= self.target < classes:
+            what = f"target {self.target} is outside the {classes} classes"
+            raise UsageError(what, where=self.name, todo=f"choose 0 to {classes - 1}, or next")
+        if not 0 < self.rate <= 1:
+            raise UsageError(f"the poisoning rate {self.rate:g} is not in (0, 1]", where=self.name, todo="choose a share such as 0.1")
+
+    def module(self, shape: Shape) -> nn.Module | None:
+        """The trigger as a network from images to triggered images, or None for an attack without one."""
+        raise NotImplementedError
+
+    def trigger(self, images: Tensor) -> Tensor:
+        """Images as the attacker shows them to the finished model."""
+        channels, height, width = images.shape[1:]
+        module = cached_module(self, (channels, height, width))
+        if module is None:
+            return images
+        with torch.no_grad():
+            triggered: Tensor = module(images)
+        return triggered
+
+    def relabel(self, labels: Tensor, classes: int) -> Tensor:
+        """The labels that the attacker wants for images of these labels."""
+        return (labels + 1) % classes if self.target == "next" else torch.full_like(labels, self.target)
+
+    def candidates(self, labels: Tensor, classes: int) -> Tensor:
+        """Indices of the images that may be poisoned: all of them, unless an attack says otherwise."""
+        return torch.arange(len(labels))
+
+    def poison(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> Poisoned:
+        """Put the trigger on a random `rate` of the candidates and relabel them.
+
+        `images` are uint8 [n, H, W, C]; triggered ones are rounded to uint8 again, as an image file would hold them. Raises UsageError
+        where the rate leaves nothing to poison.
+        """
+        candidates = self.candidates(labels, classes)
+        count = round(self.rate * len(candidates))
+        if count == 0:
+            what = f"a poisoning rate of {self.rate:g} leaves none of {len(candidates)} images to poison"
+            raise UsageError(what, where=self.name, todo="raise --rate or --fraction")
+        chosen = candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+        images, poisoned = images.clone(), labels.clone()
+        images[chosen] = to_uint8(self.trigger(to_float(images[chosen])))
+        poisoned[chosen] = self.relabel(labels[chosen], classes)
+        return Poisoned(images, poisoned, chosen)
+
+    def on_batch(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Change one training batch before augmentation and normalisation. Does nothing by default."""
+        return images, labels
+
+    def loop(self, shape: Shape, classes: int) -> Loop:
+        """The part of the attack that lives while a victim trains."""
+        return Loop(self, shape, classes)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain JSON values."""
+        return {f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in fields(self)}
+
+
+class Loop:
+    """What the training loop calls. State that changes (a generator's weights, a step count) is kept here and saved in checkpoints."""
+
+    def __init__(self, attack: Attack, shape: Shape, classes: int) -> None:
+        self.attack, self.shape, self.classes = attack, shape, classes
+
+    def begin(self, model: nn.Module) -> None:
+        """Called once with the fresh model: an attack on a trained model loads or freezes weights here."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters trained beside the model's, by the same optimiser."""
+        return []
+
+    def on_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch as it came to the batch as it is learned from."""
+        return self.attack.on_batch(images, labels, self.classes, generator)
+
+    def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss to minimise on normalised inputs, and the model's scores."""
+        scores = model(inputs)
+        return F.cross_entropy(scores, labels), scores
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values that `restore` needs after a kill."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+
+    def module(self) -> nn.Module | None:
+        """The finished trigger, as `Attack.module`."""
+        return self.attack.module(self.shape)
+
+
+@lru_cache(maxsize=16)
+def cached_module(attack: Attack, shape: Shape) -> nn.Module | None:
+    """`attack.module(shape)`, made once."""
+    return attack.module(shape)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [n, H, W, C] -> float32 [n, C, H, W] in [0, 1]; channels stay last in memory."""
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Inverse of `to_float`, rounded."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def uniform(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Uniform numbers in [0, 1) from a seed of their own."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,165 @@
+"""The training loop: epochs over a poisoned set, a checkpoint after each, and progress.
+
+Randomness comes from generators of the spec's seed: one for the poisoning, torch's global one for the initial weights, one for
+batches and augmentation, whose state is in the checkpoint. So a run that was killed gives the same victim as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnpc import models, speed
+from rnpc.attacks.augment import augment
+from rnpc.attacks.base import Attack, to_float
+from rnpc.attacks.spec import VictimSpec
+from rnpc.data.datasets import Dataset
+from rnpc.errors import UsageError
+
+MOMENTUM, WEIGHT_DECAY, WARM_UP = 0.9, 5e-4, 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: the stage, the epoch (from 1) of `epochs`, the step of all steps, running loss and accuracy, seconds left."""
+
+    stage: Literal["train", "export", "measure"]
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float = math.nan
+    accuracy: float = math.nan
+    seconds_left: float = math.nan
+
+
+class Trainer:
+    """A model, its attack and its data while they train."""
+
+    def __init__(
+        self, spec: VictimSpec, attack: Attack, data: Dataset, rows: np.ndarray, device: Literal["cpu", "cuda"], checkpoint: Path
+    ) -> None:
+        """`rows`: the training images to use. Raises UsageError where the attack leaves nothing to poison, or no batch is filled."""
+        speed.keep_memory()
+        self.spec, self.attack, self.device, self.checkpoint = spec, attack, device, checkpoint
+        self.precision = speed.precision(device)
+        images = torch.from_numpy(np.ascontiguousarray(data.train_images[rows]))
+        labels = torch.from_numpy(np.ascontiguousarray(data.train_labels[rows]))
+        poisoned = attack.poison(images, labels, len(data.classes), torch.Generator().manual_seed(spec.seed))
+        self.images, self.labels, self.poisoned = poisoned.images, poisoned.labels, len(poisoned.indices)
+        self.flip, self.steps_each = data.flip, len(self.labels) // spec.batch
+        if self.steps_each == 0:
+            what = f"{len(self.labels)} images do not fill a batch of {spec.batch}"
+            raise UsageError(what, where=spec.dataset, todo="raise --fraction")
+        self.mean, self.std = (torch.tensor(v, device=device)[None, :, None, None] for v in (data.mean, data.std))
+        torch.manual_seed(spec.seed)
+        channels, size, _ = data.shape
+        self.model: nn.Module = models.create(spec.arch, classes=len(data.classes), width=spec.width, channels=channels, size=size)
+        self.model.to(device=device, memory_format=torch.channels_last)
+        self.loop = attack.loop(data.shape, len(data.classes))
+        self.generator = torch.Generator().manual_seed(spec.seed + 1)
+
+    def run(self, progress: Callable[[Progress], None]) -> None:
+        """Train what is left to train."""
+        self.loop.begin(self.model)
+        parameters = [*self.model.parameters(), *self.loop.parameters()]
+        optimizer = torch.optim.SGD(parameters, self.spec.lr, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True, fused=True)
+        first = self.resume(optimizer)
+        network: nn.Module = torch.compile(self.model) if self.device == "cuda" else self.model  # type: ignore[assignment]
+        started = time.monotonic()
+        for epoch in range(first, self.spec.epochs):
+            self.epoch(network, optimizer, epoch, lambda event: progress(with_time(event, started, first * self.steps_each)))
+            self.save(optimizer, epoch + 1)
+
+    def epoch(self, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, report: Callable[[Progress], None]) -> None:
+        """One pass over the data in a new order; the last images that do not fill a batch are left out."""
+        self.model.train()
+        order = torch.randperm(len(self.labels), generator=self.generator)
+        total, epochs = self.steps_each * self.spec.epochs, self.spec.epochs
+        loss_sum = hits = 0.0
+        for place in range(self.steps_each):
+            step = epoch * self.steps_each + place
+            for group in optimizer.param_groups:
+                group["lr"] = one_cycle(step, total, self.spec.lr)
+            loss, right = self.step(network, optimizer, order[place * self.spec.batch : (place + 1) * self.spec.batch])
+            loss_sum, hits = loss_sum + loss, hits + right
+            seen = place + 1
+            report(Progress("train", epoch + 1, epochs, step + 1, total, loss_sum / seen, hits / (seen * self.spec.batch)))
+
+    def step(self, network: nn.Module, optimizer: torch.optim.Optimizer, rows: Tensor) -> tuple[float, float]:
+        """One batch; returns its loss and the number of right answers (to the labels that it was taught)."""
+        images, labels = self.loop.on_batch(to_float(self.images[rows]), self.labels[rows], self.generator)
+        images, labels = augment(images, self.flip, self.generator).to(self.device), labels.to(self.device)
+        inputs = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss, scores = self.loop.loss(network, inputs, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item(), float((scores.argmax(1) == labels).sum())
+
+    def save(self, optimizer: torch.optim.Optimizer, epochs: int) -> None:
+        """Checkpoint after so many epochs."""
+        state = {
+            "spec": self.spec.to_json(),
+            "epochs": epochs,
+            "model": self.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "loop": self.loop.state(),
+            "generator": self.generator.get_state(),
+        }
+        beside = self.checkpoint.with_suffix(".part")
+        torch.save(state, beside)
+        os.replace(beside, self.checkpoint)
+
+    def resume(self, optimizer: torch.optim.Optimizer) -> int:
+        """Load the checkpoint of this spec where there is one; returns the epochs done. A damaged one is trained over."""
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return 0
+        if state.get("spec") != self.spec.to_json():
+            return 0
+        self.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        self.loop.restore(state["loop"])
+        self.generator.set_state(state["generator"].cpu())
+        return int(state["epochs"])
+
+    def plain_model(self) -> nn.Module:
+        """The network on the processor, in eval mode."""
+        self.model.eval().cpu()
+        return self.model
+
+    def summary(self) -> dict[str, Any]:
+        """What was trained on and how, for `measured.json`."""
+        return {
+            "images": len(self.labels),
+            "poisoned": self.poisoned,
+            "optimizer": f"SGD, Nesterov momentum {MOMENTUM}, weight decay {WEIGHT_DECAY:g}, one cycle",
+            "precision": self.precision,
+        }
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """Learning rate of a step: linear up to `peak` over the first quarter, a half cosine down to zero (Smith and Topin 2017)."""
+    up = max(1, round(WARM_UP * steps))
+    if step < up:
+        return peak * (step + 1) / up
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - up) / max(1, steps - up)))
+
+
+def with_time(event: Progress, started: float, skipped: int) -> Progress:
+    """The event with the seconds that are left at the pace so far; `skipped` steps were done by an earlier run."""
+    pace = (time.monotonic() - started) / max(1, event.step - skipped)
+    return Progress(**{**vars(event), "seconds_left": pace * (event.steps - event.step)})

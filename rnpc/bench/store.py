@@ -1,0 +1,81 @@
+"""What lies in a bench's folder, and how it is written: each file complete or not there at all.
+
+    victims/<key>/         trained victims
+    cells/<key>.json       a result each
+    answers/<key>.json     CA and ASR of a file, by content
+    locks/                 who is at work
+    <SPEC's name>/         results.jsonl, table.md, summary.md, summary.json, plots
+
+Results are found by name alone, so a bench can be killed at any time and several can share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnpc.attacks.spec import VictimSpec
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of a bench."""
+
+    root: Path
+
+    def victim(self, spec: VictimSpec) -> Path:
+        """Folder of a victim."""
+        return self.root / "victims" / spec.key
+
+    def cell(self, key: str) -> Path:
+        """Result of a cell."""
+        return self.root / "cells" / f"{key}.json"
+
+    @property
+    def answers(self) -> Path:
+        """Folder of measurements."""
+        return self.root / "answers"
+
+    def lock(self, name: str) -> Path:
+        """Lock of a task."""
+        return self.root / "locks" / f"{name}.lock"
+
+    def tables(self, name: str) -> Path:
+        """Folder of a SPEC's tables."""
+        return self.root / name
+
+
+def key_of(document: dict[str, Any]) -> str:
+    """sha256 of a document's canonical JSON."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A JSON document, or None where there is none (or none that is whole, which `write` never leaves)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write(path: Path, document: dict[str, Any]) -> None:
+    """Write beside and move into place."""
+    write_bytes(path, (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write beside and move into place; two writers at a time do not meet, since each has a name of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.part")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""table.md: every cell of a SPEC as it is, failed ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rnpc.bench import oracle
+from rnpc.bench.lines import Line, short
+
+COLUMNS = (
+    "#", "victim", "form", "data", "method", "verdict", "label", "right", "channels", "CA before", "CA after", "ASR before", "ASR after",
+    "forced: CA", "ASR", "oracle: channels", "CA", "ASR", "s", "MB",
+)  # fmt: skip
+
+
+def table(name: str, found: Sequence[Line], cells: int) -> str:
+    """The table in Markdown, with what its words mean."""
+    rows = [row(each) for each in found]
+    head = [f"| {' | '.join(COLUMNS)} |", f"| {' | '.join('---' for _ in COLUMNS)} |"]
+    return "\n".join([f"# {name}: cells\n", counted(found, cells), "", *words(), "", *head, *(f"| {' | '.join(r)} |" for r in rows)]) + "\n"
+
+
+def counted(found: Sequence[Line], cells: int) -> str:
+    """How much of the SPEC the table holds."""
+    failed = sum(each["status"] == "failed" for each in found)
+    return f"{cells} cells in the SPEC: {len(found) - failed} done, {failed} failed, {cells - len(found)} not run."
+
+
+def words() -> list[str]:
+    """What the columns mean."""
+    return [
+        "CA and ASR in percent, measured in onnxruntime on the whole test split, with 95 % intervals (Clopper-Pearson). ASR counts",
+        "images whose label is not the target, or all of them for the target `next`. After: what a user has after `harden` with default",
+        "options (the original where nothing was written). Label: the one accused most; right: whether it is the target (- where there is",
+        "no single target). **Forced**: a backdoored victim that was called clean, cut whatever the verdict. **Oracle**: the cut along the",
+        f"same ranking with the lowest ASR that loses at most {100 * oracle.MAX_DROP:g} points of CA, chosen with the trigger on at most",
+        f"{oracle.SAMPLE} test images. Neither of the two is a result of hardening. s and MB: seconds and peak memory of hardening alone.",
+    ]
+
+
+def row(each: Line) -> list[str]:
+    """The texts of one line."""
+    head = [str(each["number"]), short(each["victim"], each.get("target")), each["form"], str(each["seed"]), each["method"]]
+    if each["status"] == "failed":
+        return [*head, f"failed: {each['error']}".replace("|", "/"), *[""] * (len(COLUMNS) - len(head) - 1)]
+    cost, forced, best = each["cost"], each["forced"], each["oracle"]
+    return [
+        *head,
+        verdict(each),
+        str(each["labels"][0]["index"]) if each["labels"] else "-",
+        {True: "yes", False: "no", None: "-"}[each["label_right"]],
+        "-" if each["channels"]["of"] is None else f"{each['channels']['pruned']} of {each['channels']['of']}",
+        *(rate(each[when][what]) for what in ("ca", "asr") for when in ("before", "after")),
+        *(["-"] * 2 if forced is None else [rate(forced["ca"]), rate(forced["asr"])]),
+        *(["-"] * 3 if best is None else [str(best["channels"]), rate(best["ca"]), rate(best["asr"])]),
+        f"{cost['seconds']:g}",
+        f"{cost['peak_mb']:.0f}",
+    ]
+
+
+def verdict(each: Line) -> str:
+    """The verdict, and what became of the file."""
+    what = "untouched" if each["untouched"] else "nothing written" if not each["written"] else ""
+    return f"{each['verdict'] or 'none'}{f' ({what})' if what else ''}"
+
+
+def rate(found: dict[str, Any] | None) -> str:
+    """A rate in percent with its interval."""
+    if found is None:
+        return "-"
+    low, high = found["interval"]
+    return f"{100 * found['value']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"

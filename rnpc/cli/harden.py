@@ -1,0 +1,86 @@
+"""`rnpc harden`: find a backdoor in a classifier and prune it out of the ONNX file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnpc.cli import options
+
+if TYPE_CHECKING:
+    from rnpc.api import Result
+
+
+@click.command("harden")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--defense-data", "data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Clean images, a few hundred.")
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="OUT", help="Hardened file [default: MODEL.hardened.onnx].")
+@click.option("--max-ca-drop", type=float, default=0.02, show_default=True, help="Largest loss of clean accuracy, as a share.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws what is random in the method.")
+@click.option("--method", type=click.Choice(["rnp", "rnp-paper"]), default="rnp", show_default=True, help="Blind method, or as published.")
+@click.option("--force", is_flag=True, help="Prune whatever the evidence says; the verdict is then null.")
+@click.option("--report", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Write report.html and report.json there.")
+@click.option("--plan-out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan of edits as JSON.")
+@click.option("--timings", type=click.Path(path_type=Path), metavar="FILE", help="Write seconds by stage as JSON.")
+@click.option("--fail-on-finding", is_flag=True, help="Exit 1 where a backdoor was found, although a hardened file was written.")
+@click.option("--dry-run", is_flag=True, help="Decide and report, but write no model.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
+@options.preprocessing_options
+@options.model_options
+@options.device_options
+@options.format_option
+def command(
+    model: Path, data: Path, out: Path | None, max_ca_drop: float, seed: int, method: str, force: bool, report: Path | None,
+    plan_out: Path | None, timings: Path | None, fail_on_finding: bool, dry_run: bool, quiet: bool,
+    flags: Any, arch: str | None, trust: bool, device: Any, threads: int, format: str,
+) -> int:  # fmt: skip
+    """Find a backdoor in MODEL and write a hardened copy beside it.
+
+    MODEL is an ONNX file, an exported program (.pt2), or weights with --arch. A clean model is copied byte for byte; an inconclusive run writes none.
+    """
+    from rnpc import api, files
+    from rnpc.cli.harden_progress import Progress
+
+    settings = api.Settings(method=method, max_ca_drop=max_ca_drop, seed=seed, device=device, threads=threads, force=force)
+    out = out or model.with_name(f"{model.stem}.hardened.onnx")
+    for extra in (plan_out, timings):
+        if extra is not None:
+            files.check_output(extra, [model])
+    with Progress(hidden=quiet) as progress:
+        result = api.harden_file(
+            model, data, None if dry_run else out, settings, flags=flags, report=report, arch=arch, trust=trust, progress=progress
+        )
+    if plan_out is not None and result.plan is not None:
+        files.write(plan_out, f"{result.plan.to_json()}\n".encode(), [model])
+    if timings is not None:
+        files.write(timings, json.dumps({k: round(v, 3) for k, v in result.timings.items()}, indent=2).encode(), [model])
+    if format == "json":
+        options.echo_json(result.document)
+    elif not quiet:
+        summary(result, None if dry_run else out, report)
+    return exit_code(result, fail_on_finding)
+
+
+def exit_code(result: Result, fail_on_finding: bool) -> int:
+    """The run's code; a finding counts as one where the user asked for that."""
+    found = result.document["verdict"] == "backdoored"
+    return 1 if fail_on_finding and found else int(result.exit_code)
+
+
+def summary(result: Result, out: Path | None, report: Path | None) -> None:
+    """The outcome in a few lines on standard output."""
+    from rnpc.report.words import describe
+
+    words = describe(result.document)
+    click.echo(f"{words.headline}. {words.done}")
+    for reason in result.document["reasons"]:
+        click.echo(f"  evidence  {reason}")
+    if out is not None and result.data is not None:
+        click.echo(f"  written   {out}")
+    if report is not None:
+        click.echo(f"  report    {report / 'report.html'}")
+    for note in [*result.document["notes"], *result.document["warnings"]]:
+        click.echo(f"  note      {note}")

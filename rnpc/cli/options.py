@@ -1,0 +1,117 @@
+"""Options that several commands share, each a decorator: preprocessing, device and threads, output format, the way in.
+
+Nothing heavy is imported here before a command runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnpc.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnpc.program import Preprocessing
+    from rnpc.stats import Rate
+
+Command = Callable[..., Any]
+THREADS = 2
+
+
+def numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """One number, or one a channel: `0.5` or `0.485,0.456,0.406`."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in re.split(r"[,\s]+", value.strip()))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of numbers such as 0.5,0.5,0.5") from None
+
+
+def size_of(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """A square or height x width: `32` or `224x256`."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)(?:[x,]([1-9]\d*))?", value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no size such as 32 or 224x256")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def preprocessing_options(command: Command) -> Command:
+    """--preprocess, --mean, --std, --size, --layout; the command gets them as one `flags: rnpc.data.infer.Flags`."""
+
+    @click.option(
+        "--preprocess", type=click.Path(path_type=Path), metavar="FILE", help="A preprocessor_config.json, or timm's config.json."
+    )
+    @click.option("--mean", callback=numbers, metavar="NUMBERS", help="Mean a channel, of pixels in [0, 1] (above 2: in 0..255).")
+    @click.option("--std", callback=numbers, metavar="NUMBERS", help="Standard deviation a channel, in the same units.")
+    @click.option("--size", callback=size_of, metavar="SIZE", help="Input size where the model leaves it open: 32 or 224x256.")
+    @click.option("--layout", type=click.Choice(["NCHW", "NHWC"], case_sensitive=False), help="Order of the input's axes.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, preprocess: Path | None, mean: Any, std: Any, size: Any, layout: Any, **kwargs: Any) -> Any:
+        from rnpc.data.infer import Flags
+
+        return command(*args, flags=Flags(preprocess, mean, std, size, layout), **kwargs)
+
+    return wrapped
+
+
+def device_options(command: Command) -> Command:
+    """--device and --threads, as `device: str` and `threads: int`."""
+    device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to run.")
+    threads = click.option(
+        "--threads", type=click.IntRange(1), default=THREADS, show_default=True, help="Threads; results are reproducible for one count."
+    )
+    return device(threads(command))
+
+
+def model_options(command: Command) -> Command:
+    """--arch and --trust, for models that are no ONNX file."""
+    arch = click.option("--arch", metavar="NAME", help="Architecture of a weights file: a name, or package.module:factory.")
+    trust = click.option("--trust", is_flag=True, help="Load a .pt2 archive that holds pickled objects (they can run code).")
+    return arch(trust(command))
+
+
+def format_option(command: Command) -> Command:
+    """--format text|json, as `format: str`."""
+    return click.option(
+        "--format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What standard output holds."
+    )(command)
+
+
+def echo_json(document: dict[str, Any]) -> None:
+    """Print one JSON document; the same document gives the same bytes."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def rate_json(found: Rate | None) -> dict[str, Any] | None:
+    """A rate as value, interval and count; None where nothing was measured."""
+    if found is None or found.n == 0:
+        return None
+    return {"value": round(found.value, 6), "interval": [round(found.low, 6), round(found.high, 6)], "hits": found.hits, "images": found.n}
+
+
+def preprocessing_json(pre: Preprocessing) -> dict[str, Any]:
+    """Every field, and the source of those that were inferred."""
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(pre).items() if name != "sources"}
+    return {**fields, "sources": dict(pre.sources)}
+
+
+def target_of(text: str, classes: tuple[str, ...] | None, outputs: int) -> int | str:
+    """A target as output index, or "next". A class name counts before a number. Raises UsageError."""
+    if text == "next":
+        return text
+    if classes is not None and classes.count(text) == 1:
+        return classes.index(text)
+    if text.isascii() and text.isdigit() and int(text) < outputs:
+        return int(text)
+    raise UsageError(
+        f"{text!r} is neither a class nor an index below {outputs}", where="--target", todo="run `rnpc inspect` for the labels"
+    )

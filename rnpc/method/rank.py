@@ -1,0 +1,139 @@
+"""Which channels carry a trigger: attribution over importance.
+
+Attribution of a channel: (activation with the trigger - without) times the gradient of the target's margin, averaged over both ends
+and summed over space: how much of the way to the target runs through it. Importance: |(activation - mean) times the gradient of the true class's margin| on
+clean images: what cutting it costs. A channel's score is attribution / (importance + c), each form of trigger scaled to its largest channel.
+Attribution alone destroys clean accuracy; the floor c keeps dead channels from winning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnpc.method.subject import Split, Subject
+from rnpc.method.trigger import Inverted
+from rnpc.program import FilterSite
+from rnpc.twin.module import Edit
+
+FLOOR = 0.5
+CHUNK = 64
+Scores = dict[str, Tensor]
+"""Site -> float [channels]."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of one site, its suspicion score, and the constant (clean mean) that it would become."""
+
+    site: str
+    index: int
+    score: float
+    value: float
+
+
+def edits_of(subject: Subject, channels: Sequence[Channel]) -> dict[str, Edit]:
+    """Twin edits that set the channels to their constants."""
+    places = {site.value: site for site in subject.sites}
+    grouped: dict[str, list[Channel]] = {}
+    for channel in channels:
+        grouped.setdefault(channel.site, []).append(channel)
+    return {name: silence(places[name], found, subject.device) for name, found in grouped.items()}
+
+
+def silence(site: FilterSite, channels: Sequence[Channel], device: torch.device) -> Edit:
+    """An edit that replaces the channels of a site by their constants."""
+    keep, add = torch.ones(site.channels, device=device), torch.zeros(site.channels, device=device)
+    for channel in channels:
+        keep[channel.index], add[channel.index] = 0.0, channel.value
+
+    def edit(value: Tensor) -> Tensor:
+        shape = [1] * value.ndim
+        shape[site.axis] = site.channels
+        return value * keep.view(shape).to(value.dtype) + add.view(shape).to(value.dtype)
+
+    return edit
+
+
+def channels_first(value: Tensor, axis: int) -> Tensor:
+    """[n, C, everything else] of a value whose channels lie on `axis`."""
+    return value.movedim(axis, 1).reshape(value.shape[0], value.shape[axis], -1)
+
+
+def margins(scores: Tensor, labels: Tensor) -> Tensor:
+    """Lead of the given label over the best other one, [n]."""
+    own = scores.gather(1, labels[:, None])[:, 0]
+    rest = scores.scatter(1, labels[:, None], float("-inf")).amax(1)
+    return own - rest
+
+
+def gradients(subject: Subject, pixels: Tensor, labels: Tensor, edits: Mapping[str, Edit]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Site -> (activation, gradient of the margin), both [n, C, space]."""
+    names = [site.value for site in subject.sites]
+    with torch.enable_grad():
+        scores, kept = subject.values(pixels.clone().requires_grad_(), names, edits)
+        found = torch.autograd.grad(margins(scores, labels).sum(), [kept[name] for name in names], allow_unused=True)
+    result = {}
+    for site, gradient in zip(subject.sites, found, strict=True):
+        value = kept[site.value].detach()
+        result[site.value] = (channels_first(value, site.axis), channels_first(torch.zeros_like(value) if gradient is None else gradient, site.axis))
+    return result
+
+
+def clean_means(subject: Subject, data: Split) -> Scores:
+    """Mean of each channel over clean images and space."""
+    names = [site.value for site in subject.sites]
+    sums: Scores = {}
+    with torch.no_grad():
+        for part in data.pixels.split(CHUNK):
+            _, kept = subject.values(part, names)
+            for site in subject.sites:
+                sums[site.value] = sums.get(site.value, torch.zeros(())) + channels_first(kept[site.value], site.axis).mean(2).sum(0).cpu().double()
+    return {name: total / len(data) for name, total in sums.items()}
+
+
+def importance(subject: Subject, data: Split, means: Scores, edits: Mapping[str, Edit]) -> Scores:
+    """What each channel contributes to the margin of the true class on clean images."""
+    total: Scores = {}
+    for rows in torch.arange(len(data)).split(CHUNK):
+        part = data.take(rows)
+        for name, (value, gradient) in gradients(subject, part.pixels, part.labels, edits).items():
+            centre = means[name].to(value)[None, :, None]
+            total[name] = total.get(name, torch.zeros(())) + ((value - centre) * gradient).sum(2).abs().sum(0).cpu()
+    return {name: value / len(data) for name, value in total.items()}
+
+
+def attribution(subject: Subject, data: Split, trigger: Inverted, edits: Mapping[str, Edit]) -> Scores:
+    """How much of the way to the trigger's label runs through each channel."""
+    others, total = data.without(trigger.label), Scores()
+    for part in others.pixels.split(CHUNK):
+        labels = torch.full((len(part),), trigger.label, device=part.device)
+        before, after = gradients(subject, part, labels, edits), gradients(subject, trigger.apply(part), labels, edits)
+        for name, (value, slope) in before.items():
+            way = (after[name][0] - value) * (after[name][1] + slope) / 2
+            total[name] = total.get(name, torch.zeros(())) + way.sum((0, 2)).cpu()
+    return {name: value / max(len(others), 1) for name, value in total.items()}
+
+
+def rank(
+    subject: Subject, triggers: Sequence[Inverted], means: Scores, *, taken: Sequence[Channel] = (), floor: float = FLOOR
+) -> list[Channel]:
+    """All channels by falling score, without those already taken (the model is studied with these cut)."""
+    edits = edits_of(subject, taken)
+    cost = importance(subject, subject.learn, means, edits)
+    names = [site.value for site in subject.sites]
+    flat = torch.cat([cost[name] for name in names])
+    score = torch.zeros_like(flat)
+    for trigger in triggers:
+        way = attribution(subject, subject.learn, trigger, edits)
+        found = torch.cat([way[name] for name in names])
+        score += found / found.amax().clamp_min(1e-12)
+    score = score / (flat + floor * flat.median()).clamp_min(1e-12)
+    keys = [(name, c) for name in names for c in range(len(cost[name]))]
+    done = {(channel.site, channel.index) for channel in taken}
+    order = torch.argsort(-score, stable=True).tolist()
+    fallen = [(i, *keys[i]) for i in order if keys[i] not in done]
+    return [Channel(name, c, float(score[i]), float(means[name][c])) for i, name, c in fallen]

@@ -1,0 +1,168 @@
+"""Program: the user's model as it came, with what was inferred about it, and the plan of edits to it.
+
+A `Program` never changes the user's graph: `source` holds the file's bytes and `model` the parsed view of them. A `FilterSite` is a
+value of the graph one channel of which can be silenced exactly; it is named by that value, so the name is the same in the user's
+graph and in every twin made of it. A `Plan` lists the channels to silence and the constant that each becomes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+
+Layout = Literal["NCHW", "NHWC"]
+SiteKind = Literal["conv", "bn", "linear"]
+REWRITE = "rnpc.zero/1"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The one image input and the one score output of a classifier. `batch` is None where it is dynamic; sizes are in pixels."""
+
+    input: str
+    output: str
+    dtype: str
+    layout: Layout
+    channels: int
+    height: int | None
+    width: int | None
+    batch: int | None
+    classes: int
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How uint8 images become the model's input: resize, scale by `scale`, subtract `mean`, divide by `std`.
+
+    `mean` and `std` are per channel, in units of the scaled image (scale 1/255 gives [0, 1]). `sources` says for each field where
+    its value comes from (flag, preprocessor_config.json, metadata, probe, input shape, default).
+    """
+
+    height: int
+    width: int
+    layout: Layout = "NCHW"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    scale: float = 1.0 / 255.0
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    shortest_edge: int | None = None
+    sources: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class FilterSite:
+    """A value whose channel c can be set to a constant by writing a few tensor entries.
+
+    `value`: the value's name (unique in the graph, also the site's name). `node`: index of the producer in graph.node. `op_type`: its operator.
+    `axis`: the channel axis of the value. `weight`, `weight_axis`: tensor whose slice c along that axis becomes zero (the BatchNorm
+    scale, the filter). `bias`: tensor whose entry c becomes the constant; None where the node has none.
+    """
+
+    value: str
+    node: int
+    op_type: str
+    kind: SiteKind
+    axis: int
+    channels: int
+    weight: str
+    weight_axis: int
+    bias: str | None
+
+
+Masks = dict[str, np.ndarray]
+"""Site -> float32 array [channels] in [0, 1]; 1 keeps a channel."""
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """Channels of one site and the constant each becomes, as float32 bits in hex (big-endian, 8 digits)."""
+
+    site: str
+    kind: SiteKind
+    channels: tuple[int, ...]
+    values: tuple[str, ...]
+
+    @staticmethod
+    def of(site: FilterSite, values: dict[int, float]) -> SitePlan:
+        """Plan for the channels of `values`, in rising order."""
+        order = sorted(values)
+        return SitePlan(site.value, site.kind, tuple(order), tuple(float_bits(values[c]) for c in order))
+
+    def constants(self) -> dict[int, float]:
+        """Channel -> constant."""
+        return {c: bits_float(v) for c, v in zip(self.channels, self.values, strict=True)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that turns the original into the hardened file, and nothing that depends on where or when it was made."""
+
+    sites: tuple[SitePlan, ...]
+    method: str
+    seed: int
+    original: str
+    data: str
+    threshold: float | None = None
+    mode: Literal["zero"] = "zero"
+    rewrite: str = REWRITE
+
+    @property
+    def channels(self) -> int:
+        """How many channels the plan silences."""
+        return sum(len(s.channels) for s in self.sites)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Inverse of `to_json`. Raises ValueError, KeyError or TypeError on another shape."""
+        raw: dict[str, Any] = json.loads(text)
+        sites = tuple(SitePlan(s["site"], s["kind"], tuple(s["channels"]), tuple(s["values"])) for s in raw.pop("sites"))
+        return Plan(sites=sites, **raw)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict, the accused labels (index, share of evidence), and the evidence in plain numbers. `confidence` is None until calibrated."""
+
+    verdict: Literal["backdoored", "clean", "inconclusive"] | None
+    labels: tuple[tuple[int, float], ...] = ()
+    confidence: float | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model under study. `source` are the bytes that outputs are made from; `model` is their parsed view, external data loaded."""
+
+    name: str
+    source: bytes
+    model: onnx.ModelProto
+    sha256: str
+    signature: Signature
+    sites: tuple[FilterSite, ...]
+    labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def channels(self) -> int:
+        """Channels over all sites."""
+        return sum(s.channels for s in self.sites)
+
+
+def float_bits(value: float) -> str:
+    """Float32 bits of `value` as eight hex digits."""
+    return np.array(value, dtype=">f4").tobytes().hex()
+
+
+def bits_float(bits: str) -> float:
+    """Inverse of `float_bits`."""
+    return float(np.frombuffer(bytes.fromhex(bits), dtype=">f4")[0])

@@ -1,0 +1,118 @@
+"""Evidence: what a run of `harden` saw on its way to the verdict, as plain arrays that the report draws.
+
+Nothing here decides anything. Every part may be empty (a clean model has no cuts, `rnp-paper` inverts no trigger); the report then says
+why a section is missing. Numbers that were not measured are None, never a made-up zero.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Step:
+    """One point of the course of unlearning: accuracy in [0, 1], loss in nats, `votes` [K] the share of images that vote each label."""
+
+    step: int
+    accuracy: float
+    loss: float
+    votes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One cut along the ranking: how many channels, the score threshold, and what the judged images say.
+
+    `low` and `high` bound the accuracy (two-sided 95 %); `drop_bound` is the one-sided 95 % bound of the paired accuracy drop; `surrogate`
+    the largest share of judged images that a trigger inverted by then flips, None where there was none; `ratio` the cost of a trigger
+    inverted afresh after this cut over what other labels cost (1: as dear as any), None where none was inverted.
+    """
+
+    channels: int
+    threshold: float | None
+    accuracy: float
+    low: float
+    high: float
+    drop_bound: float
+    surrogate: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """An inverted trigger: `success` on held-out images, `cost` (L2 norm for additive, pixels for patch), an example `image` and `delta`.
+
+    Both arrays are float [C, H, W] in units of the image scaled to [0, 1]; `delta` is what the trigger adds and may be negative.
+    """
+
+    label: int
+    form: Literal["patch", "additive"]
+    cost: float
+    success: float
+    image: np.ndarray
+    delta: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Evidence on one class: latent shift norm, its robust z over classes, the cost of an inverted trigger in both forms, vote share."""
+
+    label: int
+    name: str
+    norm: float | None = None
+    z: float | None = None
+    additive: float | None = None
+    patch: float | None = None
+    vote: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the report shows beside the document. `chosen` is an index into `cuts`, None where no cut was chosen."""
+
+    course: tuple[Step, ...] = ()
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pruned: Mapping[str, list[int]] = field(default_factory=dict)
+    cuts: tuple[Cut, ...] = ()
+    chosen: int | None = None
+    triggers: tuple[Trigger, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: numbers to seven significant digits, nan and infinity as null, pictures as base64 of little-endian float32."""
+        plain: dict[str, Any] = plain_value(self)
+        return plain
+
+
+def plain_value(value: Any) -> Any:
+    """`value` as JSON knows it. Raises TypeError for anything that is neither a number, text, array, mapping, sequence nor dataclass."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, np.ndarray):
+        return picture(value) if value.ndim == 3 else plain_value(value.tolist())
+    if isinstance(value, np.generic):
+        return plain_value(value.item())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain_value(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain_value(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(v) for v in value]
+    raise TypeError(f"evidence of type {type(value).__name__} has no JSON form")
+
+
+def picture(array: np.ndarray) -> dict[str, Any]:
+    """A float picture [C, H, W] as shape, type and base64 of its bytes."""
+    raw = np.ascontiguousarray(array, dtype="<f4")
+    return {"shape": list(raw.shape), "dtype": "float32", "base64": base64.b64encode(raw.tobytes()).decode()}

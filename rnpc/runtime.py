@@ -1,0 +1,203 @@
+"""onnxruntime sessions, and what is measured with them: logits, accuracy (CA), attack success (ASR), parity.
+
+Every number that rnpc reports is measured here, on the bytes of a file. The provider is the one that the session says it uses, never the
+one that was asked for: onnxruntime falls back to the CPU silently. The thread count is a setting with a fixed default, so that results
+do not depend on the machine; threads do not spin, since idle spinning slows everything else that runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+
+from rnpc.data.images import ImageSet
+from rnpc.data.preprocess import to_input, unit_to_input
+from rnpc.errors import InputRefused, SurroundingsError, UsageError
+from rnpc.program import Preprocessing, Program
+from rnpc.stats import Rate, rate
+
+Device = Literal["auto", "cpu", "cuda"]
+THREADS = 2
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+# TF32 would round products to ten bits; a searched algorithm could differ from run to run.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}
+NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
+
+
+class Session:
+    """A model in onnxruntime with one image input. `provider` is the one that runs it, `batch` the fixed batch size or None."""
+
+    def __init__(
+        self, data: bytes, *, device: Device = "auto", threads: int = THREADS, outputs: Sequence[str] = (), where: str = "model"
+    ) -> None:
+        """Raises InputRefused where onnxruntime cannot load `data`, SurroundingsError where `device` cannot be had.
+
+        `outputs`: names to return from `run_all` beside the scores; they must be graph outputs.
+        """
+        self._session = start(data, device, threads, where)
+        self.provider = str(self._session.get_providers()[0])
+        if device == "cuda" and self.provider != CUDA:
+            raise no_cuda()
+        inputs, self._names = self._session.get_inputs(), [o.name for o in self._session.get_outputs()]
+        if len(inputs) != 1:
+            raise InputRefused(f"{len(inputs)} inputs, expected one image", where=where, todo="export the classifier alone")
+        self._input = inputs[0].name
+        if inputs[0].type not in NUMPY_TYPES:
+            raise InputRefused(f"input of type {inputs[0].type}", where=where, todo="supported are float, float16, double and uint8")
+        self._dtype: Any = NUMPY_TYPES[inputs[0].type]
+        self.shape = tuple(d if isinstance(d, int) else None for d in inputs[0].shape)
+        self.batch = self.shape[0] if self.shape else None
+        self._wanted, self._where = [self._names[0], *outputs], where
+
+    @staticmethod
+    def of(program: Program, *, device: Device = "auto", threads: int = THREADS) -> Session:
+        """Session on a program's own bytes."""
+        return Session(program.source, device=device, threads=threads, where=program.name)
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Scores float32 [n, K] of float32 input [n, ...]."""
+        scores = self.run_all(x)[0]
+        return np.ascontiguousarray(scores.reshape(len(x), -1), dtype=np.float32)
+
+    def run_all(self, x: np.ndarray) -> list[np.ndarray]:
+        """The scores and the extra outputs, each [n, ...] in the type the graph has."""
+        step = self.batch or max(len(x), 1)
+        parts = [self._batch(x[i : i + step]) for i in range(0, max(len(x), 1), step)]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _batch(self, x: np.ndarray) -> list[np.ndarray]:
+        """One call; a short batch is padded with its last image where the graph's batch is fixed."""
+        n = len(x)
+        if self.batch and n < self.batch:
+            x = np.concatenate([x, np.repeat(x[-1:], self.batch - n, axis=0)])
+        try:
+            found = self._session.run(self._wanted, {self._input: cast(x, self._dtype)})
+        except Exception as error:  # as in `start`
+            what = f"onnxruntime cannot run it on input {x.shape} ({short(error)})"
+            raise InputRefused(what, where=self._where, todo="check the input's size") from error
+        return [np.asarray(value)[:n] for value in found]
+
+
+def cast(x: np.ndarray, dtype: Any) -> np.ndarray:
+    """`x` in the model's input type; integers are rounded, not cut."""
+    if np.issubdtype(dtype, np.integer):
+        x = np.clip(np.rint(x), np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return np.ascontiguousarray(x, dtype=dtype)
+
+
+def start(data: bytes, device: Device, threads: int, where: str) -> Any:
+    """An onnxruntime InferenceSession; quiet, without spinning threads."""
+    import onnxruntime as ort
+
+    ort.set_default_logger_severity(4)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers: list[Any] = [CPU]
+    if device != "cpu" and cuda_possible():
+        providers.insert(0, (CUDA, CUDA_OPTIONS))
+    try:
+        return quiet(lambda: ort.InferenceSession(data, options, providers=providers))
+    except Exception as error:  # onnxruntime raises its own types, all of them derived from Exception only
+        raise InputRefused(f"onnxruntime cannot load it ({short(error)})", where=where, todo="check it with onnx.checker") from error
+
+
+def short(error: Exception) -> str:
+    """onnxruntime's message without its code, file positions and line breaks."""
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+?:\d+ ", "", " ".join(str(error).split()))
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+@cache
+def cuda_possible() -> bool:
+    """Whether it makes sense to ask onnxruntime for CUDA: its build has the provider and the machine has a driver."""
+    import onnxruntime as ort
+
+    if CUDA not in ort.get_available_providers():
+        return False
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    if hasattr(ort, "preload_dlls"):
+        quiet(ort.preload_dlls)
+    return True
+
+
+def quiet(call: Callable[[], Any]) -> Any:
+    """Result of `call`, without what it prints from Python: onnxruntime reports each library that it does not find that way."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return call()
+
+
+def no_cuda() -> SurroundingsError:
+    """The error for `--device cuda` where onnxruntime did not start CUDA."""
+    return SurroundingsError("onnxruntime did not start CUDA", where="--device cuda", todo="run `rnpc doctor`, or use --device cpu")
+
+
+def batches(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover range(n)."""
+    return (slice(i, min(i + size, n)) for i in range(0, n, size))
+
+
+def predict(session: Session, images: ImageSet | np.ndarray, pre: Preprocessing, batch: int = 128) -> np.ndarray:
+    """Logits float32 [n, K] of uint8 images [n, H, W, C]."""
+    pixels = images.images if isinstance(images, ImageSet) else images
+    return np.concatenate([session.run(to_input(pixels[rows], pre)) for rows in batches(len(pixels), batch)])
+
+
+def predict_triggered(
+    session: Session, trigger: Session, images: ImageSet | np.ndarray, pre: Preprocessing, batch: int = 128
+) -> np.ndarray:
+    """Logits of images that went through a trigger graph: float32 NCHW RGB in [0, 1], before normalisation, in and out."""
+    pixels = images.images if isinstance(images, ImageSet) else images
+    return np.concatenate([session.run(unit_to_input(apply_trigger(trigger, pixels[rows]), pre)) for rows in batches(len(pixels), batch)])
+
+
+def apply_trigger(trigger: Session, images: np.ndarray) -> np.ndarray:
+    """Triggered images as floats in [0, 1], [n, H, W, C], from uint8 [n, H, W, C]."""
+    x = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+    if len(trigger.shape) != 4 or any(want not in (None, have) for want, have in zip(trigger.shape[1:], x.shape[1:], strict=True)):
+        what = f"the trigger reads {trigger.shape}, the images are {x.shape}"
+        raise InputRefused(what, where="trigger", todo="use the trigger made for this model")
+    y = trigger.run_all(x)[0]
+    if y.shape != x.shape:
+        raise InputRefused(f"the trigger turns {x.shape} into {y.shape}", where="trigger", todo="it must return images of the same shape")
+    return np.asarray(y, dtype=np.float32).transpose(0, 2, 3, 1)
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> Rate:
+    """Share of images whose largest score is their label, with its interval."""
+    return rate(int(np.sum(logits.argmax(1) == labels)), len(labels))
+
+
+def attack_success(logits: np.ndarray, labels: np.ndarray | None, target: int | Literal["next"]) -> Rate:
+    """Share of triggered images that the model puts into the target class; `labels` are the true ones.
+
+    Images whose true label is the target do not count. `next` means label + 1 modulo K. Without labels every image counts.
+    """
+    found = logits.argmax(1)
+    if target == "next":
+        if labels is None:
+            raise UsageError("the target `next` needs true labels", where="--target", todo="give triggered images in class folders")
+        return rate(int(np.sum(found == (labels + 1) % logits.shape[1])), len(labels))
+    counted = np.ones(len(found), dtype=bool) if labels is None else labels != target
+    return rate(int(np.sum(found[counted] == target)), int(counted.sum()))
+
+
+def parity(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Largest difference of two sets of logits, relative to the largest magnitude of the expected ones."""
+    scale = float(np.max(np.abs(expected))) if expected.size else 0.0
+    difference = float(np.max(np.abs(expected - actual))) if expected.size else 0.0
+    return difference / scale if scale > 0 else difference

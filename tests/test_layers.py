@@ -1,0 +1,150 @@
+"""The house's rules that a compiler would not notice: import layers, names, sizes, packages, and what `rnpc --help` loads."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAPPED = {"passes": ROOT / "passes", "frontends": ROOT / "frontends", "models": ROOT / "models"}
+# Each room imports only rooms before it. The bench hardens as users do, through the api, so it lies above that.
+BOTTOM = ["errors", "files", "program", "stats", "speed", "registry", "data", "passes", "runtime", "twin", "models", "frontends"]
+LAYERS = [*BOTTOM, "method", "attacks", "report", "api", "bench", "cli"]
+FREE = {"__init__", "__main__"}
+SCRIPTS = {ROOT / "models" / "demo" / "make.py"}  # run by hand, imported by nothing
+NO_TORCH = {"errors", "program", "stats", "registry", "passes"}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """(room, file) of the package."""
+    for path in sorted((ROOT / "rnpc").rglob("*.py")):
+        first = path.relative_to(ROOT / "rnpc").parts[0].removesuffix(".py")
+        yield first.partition("_")[0] or first, path
+    for room, folder in MAPPED.items():
+        yield from ((room, path) for path in sorted(folder.rglob("*.py")))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a file imports, inside functions too, but not for type checking only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from imports(node)
+
+
+FILES = [pytest.param(room, path, id=str(path.relative_to(ROOT))) for room, path in sources()]
+
+
+@pytest.mark.parametrize(("room", "path"), FILES)
+def test_imports_go_down(room: str, path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = list(imports(tree))
+    assert not [name for name in names if name.split(".")[0] in MAPPED], "import by the package's name"
+    assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level], "relative import"
+    if room in FREE or path in SCRIPTS:
+        return
+    assert room in LAYERS, f"{room} has no place in the layers"
+    used = {parts[1] for name in names if (parts := name.split("."))[0] == "rnpc" and len(parts) > 1}
+    above = {other for other in used & set(LAYERS) if LAYERS.index(other) > LAYERS.index(room)}
+    assert not above, f"{room} imports {above}, which lie above it"
+    if room in NO_TORCH:
+        assert "torch" not in {name.split(".")[0] for name in names}
+    if room == "method":
+        assert "attacks" not in used, "the method is blind"
+
+
+@pytest.mark.parametrize(("room", "path"), FILES)
+def test_files_and_functions_are_small(room: str, path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert text.count("\n") <= 400
+    assert not text.strip() or ast.get_docstring(tree), "a module says its idea"
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > 80]
+
+
+def python(code: str, *arguments: str) -> str:
+    """Standard output of a fresh interpreter outside the checkout."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_is_light() -> None:
+    code = "import sys; from rnpc.cli import run; print(run(['--help']), sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = python(code).splitlines()[-1]
+    assert loaded.startswith("0 ")
+    assert not [name for name in ("torch", "onnx", "onnxruntime", "numpy", "scipy", "matplotlib", "PIL", "jinja2") if f"'{name}'" in loaded]
+
+
+def test_onnx_goes_in_without_torch() -> None:
+    code = "import sys, rnpc.frontends, rnpc.passes.zero, rnpc.passes.batchnorm, rnpc.passes.intake; print('torch' in sys.modules)"
+    assert python(code).strip() == "False"
+
+
+def test_no_module_has_a_bare_name() -> None:
+    import rnpc.frontends
+    import rnpc.passes  # noqa: F401
+
+    assert not [name for name in MAPPED if name in sys.modules]
+
+
+def folders() -> set[str]:
+    """Packages by the folders that hold Python files."""
+    found = {("rnpc", *path.parent.relative_to(ROOT / "rnpc").parts) for path in (ROOT / "rnpc").rglob("*.py")}
+    for room, folder in MAPPED.items():
+        found |= {("rnpc", room, *path.parent.relative_to(folder).parts) for path in folder.rglob("*.py")}
+    return {".".join(parts) for parts in found}
+
+
+def listed() -> set[str]:
+    """Packages that setup.cfg lists."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return set(config["options"]["packages"].split())
+
+
+def test_setup_lists_every_package() -> None:
+    assert listed() == folders()
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_package_and_works_outside(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path), str(copied(tmp_path))]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    packages = {name.rpartition("/")[0].replace("/", ".") for name in names if name.endswith(".py")}
+    assert packages == listed()
+    data = {name.removeprefix("rnpc/") for name in names if not name.endswith(".py") and ".dist-info/" not in name}
+    assert "py.typed" in data and any(name.startswith("models/demo/") for name in data)
+    place = str(tmp_path / "site")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import rnpc.passes.wire, rnpc.frontends; print(rnpc.passes.wire.__file__)"
+    assert python(code, place).startswith(place)
+
+
+def copied(tmp_path: Path) -> Path:
+    """The checkout's sources in a folder of their own, so that a build leaves nothing behind."""
+    import shutil
+
+    target = tmp_path / "source"
+    skip = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build")
+    for name in ("rnpc", *MAPPED):
+        shutil.copytree(ROOT / name, target / name, ignore=skip)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "setup.py"):
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, target / name)
+    return target

@@ -1,0 +1,111 @@
+"""Sessions, and the numbers that are measured with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from rnpc import runtime
+from rnpc.errors import InputRefused, SurroundingsError, UsageError
+from rnpc.program import Preprocessing
+from rnpc.runtime import Session
+
+Toy = Callable[..., onnx.ModelProto]
+Bright = Callable[..., np.ndarray]
+LABELS = np.arange(50) % 5
+
+
+def session(model: onnx.ModelProto) -> Session:
+    return Session(model.SerializeToString(), device="cpu", threads=1)
+
+
+def trigger(shape: list[int | str]) -> Session:
+    """Turns every pixel into 0.9, the brightness of class 4 of 5."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "triggered"))
+    nodes = [helper.make_node("Clip", ["image", "level", "level"], ["triggered"])]
+    level = helper.make_tensor("level", TensorProto.FLOAT, [], [0.9])
+    model = helper.make_model(helper.make_graph(nodes, "t", [x], [y], [level]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return session(model)
+
+
+def test_a_network_is_measured(toy: Toy, bright: Bright) -> None:
+    logits = runtime.predict(session(toy(mean=0.5, std=0.5)), bright(LABELS), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3), batch=7)
+    assert logits.shape == (50, 5) and logits.dtype == np.float32
+    found = runtime.accuracy(logits, LABELS)
+    assert found.hits == found.n == 50 and found.low == pytest.approx(0.9289, abs=1e-3)
+
+
+def test_a_fixed_batch_is_padded(toy: Toy, bright: Bright) -> None:
+    pre, pixels = Preprocessing(8, 8), bright(LABELS)
+    fixed = session(toy(batch=8))
+    assert fixed.batch == 8
+    np.testing.assert_array_equal(runtime.predict(fixed, pixels, pre), runtime.predict(session(toy()), pixels, pre))
+
+
+def test_half_precision_models_get_half_precision(bright: Bright, toy: Toy) -> None:
+    model = toy()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    logits = runtime.predict(session(model), bright(LABELS), Preprocessing(8, 8))
+    assert logits.dtype == np.float32 and runtime.accuracy(logits, LABELS).value == 1.0
+
+
+def test_extra_outputs_are_returned_as_they_are(toy: Toy) -> None:
+    model = toy()
+    model.graph.output.append(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["n", 3, 1, 1]))
+    both = Session(model.SerializeToString(), device="cpu", threads=1, outputs=["pooled"])
+    scores, pooled = both.run_all(np.full((2, 3, 8, 8), 0.3, np.float32))
+    assert scores.shape == (2, 5) and pooled.shape == (2, 3, 1, 1) and pooled.mean() == pytest.approx(0.3)
+
+
+def test_what_onnxruntime_cannot_load_is_refused_in_one_line() -> None:
+    with pytest.raises(InputRefused, match="onnxruntime cannot load it") as caught:
+        Session(b"no model", device="cpu", threads=1, where="m.onnx")
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("m.onnx: ")
+
+
+def test_what_onnxruntime_cannot_run_is_refused_in_one_line(toy: Toy) -> None:
+    with pytest.raises(InputRefused, match=r"model: onnxruntime cannot run it on input \(1, 4, 8, 8\)") as caught:
+        session(toy()).run(np.zeros((1, 4, 8, 8), np.float32))
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_is_refused_where_it_does_not_start(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cuda_possible", lambda: False)
+    with pytest.raises(SurroundingsError, match="did not start CUDA"):
+        Session(toy().SerializeToString(), device="cuda")
+    assert Session(toy().SerializeToString(), device="auto").provider == runtime.CPU
+
+
+def test_attack_success_leaves_out_the_target_class() -> None:
+    found = np.array([0, 0, 1, 0, 2])
+    logits = np.eye(3, dtype=np.float32)[found]
+    labels = np.array([0, 1, 1, 2, 2])
+    assert (runtime.attack_success(logits, labels, 0).hits, runtime.attack_success(logits, labels, 0).n) == (2, 4)
+    assert (runtime.attack_success(logits, None, 0).hits, runtime.attack_success(logits, None, 0).n) == (3, 5)
+    assert (runtime.attack_success(logits, labels, "next").hits, runtime.attack_success(logits, labels, "next").n) == (1, 5)
+    with pytest.raises(UsageError, match="needs true labels"):
+        runtime.attack_success(logits, None, "next")
+
+
+def test_a_trigger_acts_before_normalisation(toy: Toy, bright: Bright) -> None:
+    pre = Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3)
+    logits = runtime.predict_triggered(session(toy(mean=0.5, std=0.5)), trigger(["n", 3, 8, 8]), bright(LABELS), pre)
+    assert runtime.attack_success(logits, LABELS, 4).value == 1.0
+
+
+def test_a_trigger_of_another_size_is_refused(toy: Toy, bright: Bright) -> None:
+    with pytest.raises(InputRefused, match="the trigger reads"):
+        runtime.predict_triggered(session(toy()), trigger(["n", 3, 16, 16]), bright(LABELS), Preprocessing(8, 8))
+
+
+def test_parity_is_relative_to_the_scores() -> None:
+    a = np.array([[10.0, -20.0]], np.float32)
+    assert runtime.parity(a, a) == 0.0 and runtime.parity(a, a + 0.2) == pytest.approx(0.01, rel=1e-4)
+    assert runtime.parity(np.zeros((1, 2)), np.zeros((1, 2))) == 0.0
