@@ -119,6 +119,8 @@ def harden(
     found = as_images(images, labels)
     shape = (found.images.shape[3], found.images.shape[1], found.images.shape[2])
     program = torch_module.load(module, shape)
+    if labels is not None:
+        check_labels(np.asarray(labels), program.signature.classes)
     flags = Flags(mean=None if mean is None else tuple(mean), std=None if std is None else tuple(std))
     result = harden_program(program, found, settings or Settings(), flags=flags)
     if result.data is None:
@@ -146,8 +148,18 @@ def as_images(images: np.ndarray | ImageSet | str | Path, labels: Sequence[int] 
     if labels is None:
         return ImageSet(images, None, names, None)
     index = np.asarray(labels, dtype=np.int64)
+    if index.shape != (len(images),):
+        raise InputRefused(f"labels of shape {index.shape} for {len(images)} images", where="labels", todo="give one label an image")
     classes, place = np.unique(index, return_inverse=True)
     return ImageSet(images, place.astype(np.int64), names, tuple(str(c) for c in classes))
+
+
+def check_labels(labels: np.ndarray, outputs: int) -> None:
+    """Raises InputRefused unless all labels are output indices. Folder names may be read in other ways, numbers from Python may not."""
+    wrong = labels[(labels < 0) | (labels >= outputs)]
+    if len(wrong):
+        what = f"label {wrong[0]} does not fit a model with {outputs} outputs"
+        raise InputRefused(what, where="labels", todo=f"give output indices, 0 to {outputs - 1}")
 
 
 def harden_file(
@@ -165,7 +177,7 @@ def harden_file(
     """Harden a model file; writes `out` (default: nothing) and the report folder. Raises the errors of `rnpc.errors`."""
     settings = settings or Settings()
     if out is not None:
-        files.check_output(out, [model])
+        files.check_outputs(places_of(Path(out), arch), [model] if isinstance(data, ImageSet) else [model, data])
     if report is not None:
         files.make_folder(report)
     start = time.perf_counter()
@@ -181,6 +193,11 @@ def harden_file(
     return result
 
 
+def places_of(out: Path, arch: str | None) -> list[Path]:
+    """Where the ONNX file goes, and the safetensors beside it where the input is weights of an architecture."""
+    return [out] if arch is None else [out, out.with_suffix(".safetensors")]
+
+
 def outputs_of(model: Path, out: Path, result: Result, arch: str | None) -> dict[Path, bytes]:
     """The ONNX file, and hardened safetensors beside it where the input was weights."""
     assert result.data is not None
@@ -188,7 +205,7 @@ def outputs_of(model: Path, out: Path, result: Result, arch: str | None) -> dict
     if arch is not None and result.plan is not None:
         from rnpc.frontends import weights
 
-        outputs[out.with_suffix(".safetensors")] = weights.hardened(model, result.program, result.plan)
+        outputs[places_of(out, arch)[1]] = weights.hardened(model, result.program, result.plan)
     return outputs
 
 

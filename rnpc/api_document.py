@@ -52,7 +52,7 @@ def document_of(
         "target_labels": [
             {"index": label, "name": name_of(inputs, label), "share": round(share, 6)} for label, share in decision.finding.labels
         ],
-        "evidence": {key: round(float(value), 6) for key, value in decision.evidence.numbers.items()},
+        "evidence": {key: finite(round(float(value), 6)) for key, value in decision.evidence.numbers.items()},
         "reasons": list(decision.finding.reasons),
         "pruned": {
             "channels": 0 if plan is None else plan.channels,

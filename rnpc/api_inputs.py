@@ -121,10 +121,10 @@ def load_program(
     """
     if isinstance(model, Program):
         return model, None
-    from rnpc import frontends
+    from rnpc.frontends import load
 
     shape = (3, *size) if arch is not None and size is not None else None
-    return frontends.load(Path(model), arch=arch, trust=trust, shape=shape), Path(model).parent
+    return load(Path(model), arch=arch, trust=trust, shape=shape), Path(model).parent
 
 
 def known(program: Program, folder: Path | None, flags: Flags) -> tuple[Fact, ...]:

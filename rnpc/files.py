@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rnpc.errors import SurroundingsError, UsageError
@@ -26,6 +26,15 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
         raise SurroundingsError("the output exists and is no regular file", where=str(path), todo="choose another output")
     check_folder(real.parent, str(path))
     return real
+
+
+def check_outputs(paths: Sequence[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """`check_output` for each path. Raises UsageError where two of them are one file, too."""
+    known = list(inputs)
+    for i, path in enumerate(paths):
+        real = check_output(path, known)
+        if any(same(real, Path(other)) for other in paths[:i]):
+            raise UsageError("two outputs in one place", where=str(path), todo="choose another output")
 
 
 def check_folder(folder: Path, where: str) -> None:

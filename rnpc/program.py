@@ -58,9 +58,9 @@ class Preprocessing:
 class FilterSite:
     """A value whose channel c can be set to a constant by writing a few tensor entries.
 
-    `value`: the value's name (unique in the graph, also the site's name). `node`: index of the producer in graph.node. `op_type`: its operator.
-    `axis`: the channel axis of the value. `weight`, `weight_axis`: tensor whose slice c along that axis becomes zero (the BatchNorm
-    scale, the filter). `bias`: tensor whose entry c becomes the constant; None where the node has none.
+    `value`: the value's name (unique in the graph, also the site's name). `node`: index of the producer in graph.node. `op_type`: its
+    operator. `axis`: the channel axis of the value. `weight`, `weight_axis`: tensor whose slice c along that axis becomes zero (the
+    BatchNorm scale, the filter). `bias`: tensor whose entry c becomes the constant; None where the node has none.
     """
 
     value: str
@@ -130,7 +130,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict, the accused labels (index, share of evidence), and the evidence in plain numbers. `confidence` is None until calibrated."""
+    """The verdict, the accused labels (index, share of evidence), and the evidence in words. `confidence` is None until calibrated."""
 
     verdict: Literal["backdoored", "clean", "inconclusive"] | None
     labels: tuple[tuple[int, float], ...] = ()

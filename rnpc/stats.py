@@ -39,7 +39,8 @@ def drop_bound(before: np.ndarray, after: np.ndarray, level: float = 0.95) -> tu
     """Accuracy drop of paired 0/1 outcomes [n] and its one-sided upper bound.
 
     The drop is p10 - p01 of a paired table. The upper bound takes the larger of two bounds, so that it is honest at both ends: the
-    Agresti-Min adjusted Wald bound (half an observation in each discordant cell) and, where no image was won, the exact binomial bound of the losses alone.
+    Agresti-Min adjusted Wald bound (half an observation in each discordant cell) and, where no image was won, the exact binomial bound
+    of the losses alone.
     """
     n = len(before)
     lost = int(np.sum(before.astype(bool) & ~after.astype(bool)))
@@ -53,5 +54,7 @@ def drop_bound(before: np.ndarray, after: np.ndarray, level: float = 0.95) -> tu
 
 
 def least_images(max_drop: float, level: float = 0.95) -> int:
-    """How many judged images prove a drop of at most `max_drop` when none is lost (149 for 2 %)."""
+    """How many judged images prove a drop of at most `max_drop` when none is lost (149 for 2 %, none for a drop of everything)."""
+    if max_drop >= 1:
+        return 0
     return int(np.ceil(np.log(1 - level) / np.log(1 - max_drop)))

@@ -7,7 +7,11 @@ mean of all pixels in [0, 1]: they are right only if pixels arrive normalised as
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+from rnpc.models import demo
 
 Sizes = int | str
 SIZE = 8
@@ -103,3 +109,36 @@ def toy_data(tmp_path: Path) -> Path:
     """60 images of five classes in folders named by number."""
     labels = np.arange(60) % 5
     return write_folders(tmp_path / "data", labels, [f"{i:05d}" for i in range(5)], brightness_images(labels))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished `rnpc harden` of the demo's model: its folder, exit code and what it printed."""
+
+    folder: Path
+    code: int
+    out: str
+    err: str
+
+
+def harden_demo(folder: Path) -> Ran:
+    """Harden a copy of the demo's model in `folder`, in a process of its own, with everything written that can be (about a minute)."""
+    for name in ("model.onnx", "clean.npz", "preprocessor_config.json"):
+        shutil.copy(Path(demo.__file__).parent / name, folder / name)
+    args = ["--defense-data", "clean.npz", "-o", "out.onnx", "--report", "report", "--plan-out", "plan.json", "--timings", "timings.json"]
+    code = "from rnpc.cli import main; main()"
+    command = [sys.executable, "-c", code, "harden", "model.onnx", *args, "--format", "json", "--device", "cpu"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
+    return Ran(folder, done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def hardened(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The demo's model, hardened once for all tests."""
+    return harden_demo(tmp_path_factory.mktemp("hardened"))
+
+
+@pytest.fixture(scope="session")
+def hardened_again(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The same in another folder."""
+    return harden_demo(tmp_path_factory.mktemp("again"))

@@ -65,7 +65,8 @@ class Trainer:
         torch.manual_seed(spec.seed)
         channels, size, _ = data.shape
         self.model: nn.Module = models.create(spec.arch, classes=len(data.classes), width=spec.width, channels=channels, size=size)
-        self.model.to(device=device, memory_format=torch.channels_last)
+        move: Any = self.model.to  # torch's stub of `to` leaves memory_format out
+        move(device=device, memory_format=torch.channels_last)
         self.loop = attack.loop(data.shape, len(data.classes))
         self.generator = torch.Generator().manual_seed(spec.seed + 1)
 

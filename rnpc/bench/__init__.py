@@ -1,0 +1,1 @@
+"""Protocols over many victims: what is run, kept by content, and made into tables."""

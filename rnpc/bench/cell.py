@@ -10,6 +10,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,16 +75,17 @@ def job(cell: Cell, who: dict[str, Any], defense: Defense, place: Store, data_ro
     }
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """Do a job, and return the result to be written. Raises what the defense raises."""
+def run(task: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Do a job, and return the result to be written. `tell` takes a text about where it is. Raises what the defense raises."""
     who = task["identity"]
     data = datasets.load(task["victim"]["dataset"], None if task["data_root"] is None else Path(task["data_root"]))
     model, function, defense = Path(task["folder"]) / f"{who['form']}.onnx", resolve(who["harden"]), pick(data, task["rows"])
     with tempfile.TemporaryDirectory(prefix="rnpc-bench-") as scratch:
-        asked = Task(model, defense, Path(scratch), who["method"], who["seed"], who["device"], who["threads"])
+        asked = Task(model, defense, Path(scratch), who["method"], who["seed"], who["device"], who["threads"], tell=tell)
         started = time.monotonic()
         hardened = function(asked)
         cost = {"seconds": round(time.monotonic() - started, 1), "peak_mb": peak_mb()}
+        tell("measure")
         from rnpc.bench.judging import judged
 
         found = judged(asked, function, hardened, task["victim"], data, Store(Path(task["out"])).answers)

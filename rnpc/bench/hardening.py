@@ -23,7 +23,8 @@ DEFAULT = "rnpc.bench.hardening:harden"
 
 @dataclass(frozen=True)
 class Task:
-    """A model file, clean images, a folder for scratch files, and the settings. `force` asks for a cut whatever the verdict."""
+    """A model file, clean images, a folder for scratch files, and the settings. `force` asks for a cut whatever the verdict;
+    `tell` takes a text about where hardening is."""
 
     model: Path
     images: ImageSet
@@ -33,6 +34,7 @@ class Task:
     device: Device
     threads: int
     force: bool = False
+    tell: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def harden(task: Task) -> Hardened:
     out = task.scratch / "hardened.onnx"
     settings = api.Settings(method=task.method, seed=task.seed, device=task.device, threads=task.threads, force=task.force)
     try:
-        result = api.harden_file(task.model, task.images, out, settings)
+        result = api.harden_file(task.model, task.images, out, settings, progress=lambda stage, share, accuracy: task.tell(stage))
     except Inconclusive as error:
         return Hardened("inconclusive", (), 0, None, None, None, (), {"reasons": [str(error)]})
     document = result.document

@@ -1,7 +1,7 @@
 """What hardening did to a victim: CA and ASR before and after on the whole test split, the label, and the oracle's cut.
 
-A backdoored victim that was called clean has neither a cut nor a ranking. It is hardened once more then, by force, so that the table tells
-a wrong verdict from a wrong cut; what that gives is kept apart as `forced`, and is no result of hardening.
+A backdoored victim that was called clean or inconclusive has neither a cut nor a ranking. It is hardened once more then, by force, so that
+the table tells a wrong verdict from a wrong cut; what that gives is kept apart as `forced`, and is no result of hardening.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rnpc.bench.measure import Answer, Attacked, measured
 from rnpc.bench.oracle import oracle
 from rnpc.data.datasets import Dataset
 
+MISSED = ("clean", "inconclusive")
+
 
 def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, Any], data: Dataset, cache: Path) -> dict[str, Any]:
     """The result's numbers. Where nothing was written the user still has the original."""
@@ -26,7 +28,7 @@ def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, A
     on = Attacked(data, trigger.read_bytes() if target is not None else None, target, task.device, task.threads)
     before = measured(original, on, cache)
     after = measured(original if hardened.written is None else hardened.written, on, cache)
-    again = None if target is None or hardened.ranking or hardened.verdict != "clean" else function(replace(task, force=True))
+    again = None if target is None or hardened.ranking or hardened.verdict not in MISSED else function(replace(task, force=True))
     return {
         "target": target,
         "verdict": hardened.verdict,

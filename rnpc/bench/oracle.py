@@ -71,7 +71,8 @@ def written(program: Program, ranking: Ranking) -> bytes:
         values.setdefault(site, {})[channel] = value
     sites = tuple(SitePlan.of(site, values[site.value]) for site in program.sites if site.value in values)
     plan = Plan(sites, method="oracle", seed=0, original=program.sha256, data="")
-    return zero(program.source, program.model, program.sites, plan).data
+    data: bytes = zero(program.source, program.model, program.sites, plan).data
+    return data
 
 
 def choose(points: Sequence[tuple[int, Answer]]) -> int:

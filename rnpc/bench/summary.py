@@ -52,6 +52,7 @@ def group(found: Sequence[Line]) -> dict[str, Any]:
         "ca_drop_clean": spread(clean, drop, drop_bounds),
         "named_backdoored": share([e["verdict"] == "backdoored" for e in bad if e["verdict"] is not None]),
         "label_right": share([e["label_right"] for e in bad if e["label_right"] is not None]),
+        "clean_named_backdoored": share([e["verdict"] == "backdoored" for e in clean if e["verdict"] is not None]),
         "clean_untouched": share([e["untouched"] for e in clean]),
         "oracle_asr": spread(with_oracle, asr("oracle"), asr_bounds("oracle")),
         "oracle_ca_drop": spread(with_oracle, oracle_drop, oracle_bounds),
@@ -142,7 +143,12 @@ ROWS = (
     ("oracle: ASR", "oracle_asr"),
     ("oracle: CA drop", "oracle_ca_drop"),
 )
-SHARES = (("named backdoored", "named_backdoored"), ("right label", "label_right"), ("clean left untouched", "clean_untouched"))
+SHARES = (
+    ("named backdoored", "named_backdoored"),
+    ("right label", "label_right"),
+    ("clean left untouched", "clean_untouched"),
+    ("clean named backdoored", "clean_named_backdoored"),
+)
 
 
 def markdown(document: dict[str, Any], found: Sequence[Line]) -> str:

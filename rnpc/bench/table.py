@@ -33,7 +33,7 @@ def words() -> list[str]:
         "CA and ASR in percent, measured in onnxruntime on the whole test split, with 95 % intervals (Clopper-Pearson). ASR counts",
         "images whose label is not the target, or all of them for the target `next`. After: what a user has after `harden` with default",
         "options (the original where nothing was written). Label: the one accused most; right: whether it is the target (- where there is",
-        "no single target). **Forced**: a backdoored victim that was called clean, cut whatever the verdict. **Oracle**: the cut along the",
+        "no single target). **Forced**: a backdoored victim not called so, cut whatever the verdict. **Oracle**: the cut along the",
         f"same ranking with the lowest ASR that loses at most {100 * oracle.MAX_DROP:g} points of CA, chosen with the trigger on at most",
         f"{oracle.SAMPLE} test images. Neither of the two is a result of hardening. s and MB: seconds and peak memory of hardening alone.",
     ]

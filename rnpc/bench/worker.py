@@ -71,7 +71,7 @@ def do_cell(task: dict[str, Any], say: Say) -> None:
     if source.cell_digest(task["identity"]["harden"].partition(":")[0]) != task["identity"]["code"]:
         return say("stale")
     try:
-        store.write(place, cell.run(task))
+        store.write(place, cell.run(task, Teller(say)))
     except Exception as error:  # whatever a defense raises is this cell's result; the rest of the table goes on
         store.write(place, failure(task, describe(error), traceback.format_exc()))
         return say("failed", text=describe(error))
@@ -84,9 +84,11 @@ def do_victim(task: dict[str, Any], say: Say) -> None:
     from rnpc.attacks.train import train_victim
 
     spec = VictimSpec.from_document(task["victim"])
+    teller = Teller(say)
     try:
         root = None if task["data_root"] is None else Path(task["data_root"])
-        train_victim(spec, root, task["folder"], threads=task["threads"], device=task["device"], progress=Teller(say))
+        settings = {"threads": task["threads"], "device": task["device"]}
+        train_victim(spec, root, task["folder"], **settings, progress=lambda event: teller(stage(event)))
     except Exception as error:  # as above
         traceback.print_exc()
         return say("failed", text=describe(error))
@@ -94,17 +96,22 @@ def do_victim(task: dict[str, Any], say: Say) -> None:
 
 
 class Teller:
-    """Turns the events of a training into texts, at most one a second."""
+    """Passes texts about progress on, at most one a second."""
 
     def __init__(self, say: Say) -> None:
         self.say, self.last = say, 0.0
 
-    def __call__(self, event: Any) -> None:
-        if time.monotonic() - self.last < 1:
-            return
-        self.last = time.monotonic()
-        facts = f" {event.epoch}/{event.epochs}, loss {event.loss:.2f}, accuracy {event.accuracy:.1%}" if event.stage == "train" else ""
-        self.say("progress", text=f"{event.stage}{facts}")
+    def __call__(self, text: str) -> None:
+        if time.monotonic() - self.last >= 1:
+            self.last = time.monotonic()
+            self.say("progress", text=text)
+
+
+def stage(event: Any) -> str:
+    """Where a training is."""
+    if event.stage != "train":
+        return str(event.stage)
+    return f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.2f}, accuracy {event.accuracy:.1%}"
 
 
 def failure(task: dict[str, Any], text: str, trace: str = "") -> dict[str, Any]:

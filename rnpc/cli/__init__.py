@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit code; every failure is one line on standard error."""
-    # OpenMP threads that spin while they wait slow everything else that runs, each other too: on two busy cores the demo took eight minutes,
-    # without spinning one. It counts only if it is set before torch is loaded, and changes no result.
+    # OpenMP threads that spin while they wait slow all that runs, each other too: on two busy cores the demo took eight minutes, without
+    # spinning one. It counts only if it is set before torch is loaded, and changes no result.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result = cli.main(args=argv, prog_name="rnpc", standalone_mode=False)

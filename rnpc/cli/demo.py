@@ -43,16 +43,14 @@ def command(out: Path, seed: int, device: Any, threads: int) -> int:
     with Progress() as progress:
         settings = api.Settings(seed=seed, device=device, threads=threads)
         result = api.harden_file(model, data / "clean.npz", hardened, settings, progress=progress)
-    if result.data is None:
-        console.print(verdict(result.document))
-        return int(result.exit_code)
-    with Console(stderr=True).status("measuring both files on 1,000 test digits, now with the trigger"):
-        before, after = (measure(path, device, threads) for path in (model, hardened))
-    document = {**result.document, "attack_success": attack_entry(before[1], after[1])}
+    with Console(stderr=True).status("measuring on 1,000 test digits, now with the trigger"):
+        before = measure(model, device, threads)
+        after = None if result.data is None else measure(hardened, device, threads)
+    document = {**result.document, "attack_success": attack_entry(before[1], after and after[1])}
     written = report.write(out / "report", document, result.evidence)
     console.print(f"\n{verdict(document)}\n")
     console.print(table(before, after))
-    console.print(f"Hardened model  {hardened}\nReport          {written['html']}")
+    console.print(f"Hardened model  {hardened if after else 'none'}\nReport          {written['html']}")
     return int(result.exit_code)
 
 
@@ -78,9 +76,10 @@ def measure(model: Path, device: Any, threads: int) -> tuple[Rate, Rate]:
     return clean, success
 
 
-def attack_entry(before: Rate, after: Rate) -> dict[str, Any]:
-    """Attack success as the report shows it."""
-    return {"before": before.value, "after": after.value, "interval": [after.low, after.high], "images": after.n}
+def attack_entry(before: Rate, after: Rate | None) -> dict[str, Any]:
+    """Attack success as the report shows it; `after` is None where no file was written."""
+    last = after or before
+    return {"before": before.value, "after": after and after.value, "interval": [last.low, last.high], "images": last.n}
 
 
 def verdict(document: dict[str, Any]) -> str:
@@ -91,12 +90,14 @@ def verdict(document: dict[str, Any]) -> str:
     return f"{words.headline}. {words.done}"
 
 
-def table(before: tuple[Rate, Rate], after: tuple[Rate, Rate]) -> Table:
-    """CA and ASR before and after, with intervals."""
+def table(before: tuple[Rate, Rate], after: tuple[Rate, Rate] | None) -> Table:
+    """CA and ASR before and after, with intervals; without the latter where no file was written."""
     from rich.table import Table
 
-    grid = Table("", "before", "after", "95 % interval after", title="on test digits that hardening never saw", title_justify="left")
-    rows = ("clean accuracy (CA)", "attack success (ASR)")
-    for name, old, new in zip(rows, before, after, strict=True):
-        grid.add_row(name, f"{old.value:.1%}", f"{new.value:.1%}", f"{new.low:.1%} to {new.high:.1%} ({new.n} images)")
+    last = after or before
+    heads = ("", "before", "after", "95 % interval" + (" after" if after else ""))
+    grid = Table(*heads, title="on test digits that hardening never saw", title_justify="left")
+    for name, old, new in zip(("clean accuracy (CA)", "attack success (ASR)"), before, last, strict=True):
+        interval = f"{new.low:.1%} to {new.high:.1%} ({new.n} images)"
+        grid.add_row(name, f"{old.value:.1%}", f"{new.value:.1%}" if after else "no file", interval)
     return grid

@@ -39,16 +39,15 @@ def command(
 ) -> int:  # fmt: skip
     """Find a backdoor in MODEL and write a hardened copy beside it.
 
-    MODEL is an ONNX file, an exported program (.pt2), or weights with --arch. A clean model is copied byte for byte; an inconclusive run writes none.
+    MODEL is an ONNX file, an exported program (.pt2), or weights with --arch. A clean model is copied byte for byte; an inconclusive
+    run writes none.
     """
     from rnpc import api, files
     from rnpc.cli.harden_progress import Progress
 
     settings = api.Settings(method=method, max_ca_drop=max_ca_drop, seed=seed, device=device, threads=threads, force=force)
-    out = out or model.with_name(f"{model.stem}.hardened.onnx")
-    for extra in (plan_out, timings):
-        if extra is not None:
-            files.check_output(extra, [model])
+    out = out or model.parent / f"{model.stem}.hardened.onnx"
+    files.check_outputs([place for place in (None if dry_run else out, plan_out, timings) if place is not None], [model, data])
     with Progress(hidden=quiet) as progress:
         result = api.harden_file(
             model, data, None if dry_run else out, settings, flags=flags, report=report, arch=arch, trust=trust, progress=progress

@@ -22,8 +22,11 @@ Tell = Callable[[str, float | None, float | None], None]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Numbers behind a decision. `norms` [K] and `z` [K] of the latent shifts; `votes` [K] of the unlearned model; `costs`: (label, form) ->
-    cost of the inverted trigger; `held_out`: its success on judged images; `scores`: site -> suspicion [C]."""
+    """Numbers behind a decision.
+
+    `norms` [K] and `z` [K] of the latent shifts; `votes` [K] of the unlearned model; `triggers` with their costs; `held_out`: the success
+    of each on judged images; `scores`: site -> suspicion [C].
+    """
 
     norms: np.ndarray
     z: np.ndarray

@@ -1,7 +1,7 @@
 """The last linear layer: class scores as W z + b of the last features z.
 
-Walks back from the output through operators that keep the order of scores to the Gemm or MatMul that makes them. Other heads (a 1 x 1 convolution
-before the pooling) have no such layer; the caller then works without one.
+Walks back from the output through operators that keep the order of scores to the Gemm or MatMul that makes them. Other heads (a 1 x 1
+convolution before the pooling) have no such layer; the caller then works without one.
 """
 
 from __future__ import annotations

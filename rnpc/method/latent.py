@@ -1,8 +1,9 @@
 """Which label does a backdoor speak? The smallest shift of the last features that sends every clean image there.
 
-For label t: minimise |s|^2 subject to (w_t - w_k) . s >= max over images of (score_k - score_t) for all k != t, a least-distance program with
-one row a class, solved through its non-negative least squares dual (Lawson and Hanson 1974, chapter 23). A backdoor is a direction in
-feature space along which all images reach the target cheaply, so its norm stands out below the others (the idea: arXiv 2511.08944).
+For label t: minimise |s|^2 subject to (w_t - w_k) . s >= max over images of (score_k - score_t) for all k != t, a least-distance
+program with one row a class, solved through its non-negative least squares dual (Lawson and Hanson 1974, chapter 23). A backdoor is a
+direction in feature space along which all images reach the target cheaply, so its norm stands out below the others (the idea: arXiv
+2511.08944).
 
 The norm proposes; it does not convict: some class always has the smallest one.
 """
@@ -60,6 +61,8 @@ def least_distance(rows: np.ndarray, bounds: np.ndarray) -> float:
 def robust_z(values: np.ndarray) -> np.ndarray:
     """(value - median) / (1.4826 MAD) over the finite values; nan elsewhere."""
     finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return np.full(len(values), np.nan)
     middle = np.median(finite)
     spread = 1.4826 * np.median(np.abs(finite - middle))
     z: np.ndarray = np.where(np.isfinite(values), (values - middle) / max(spread, 1e-12), np.nan)

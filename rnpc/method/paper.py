@@ -1,9 +1,10 @@
 """`--method rnp-paper`: Reconstructive Neuron Pruning with its published settings, nothing added.
 
-The paper's text first, the authors' code where the text is silent: SGD with momentum 0.9 and batches of 128; unlearning at rate 0.01, weight decay
-5e-2, decayed tenfold at epochs 10 and 20, at most 20 epochs, until training accuracy is at chance; recovery of masks at rate 0.2 for 20 epochs on
-0.2 times the loss, clamped to [0, 1]; random crops (padding 4) and flips; BatchNorm in train mode. Filters whose mask is below 0.7 (the threshold
-of the paper's table 8) get BatchNorm weight zero and keep its bias. All defense images are learnt on; no verdict is given.
+The paper's text first, the authors' code where the text is silent: SGD with momentum 0.9 and batches of 128; unlearning at rate 0.01,
+weight decay 5e-2, decayed tenfold at epochs 10 and 20, at most 20 epochs, until training accuracy is at chance; recovery of masks at
+rate 0.2 for 20 epochs on 0.2 times the loss, clamped to [0, 1]; random crops (padding 4) and flips; BatchNorm in train mode. Filters
+whose mask is below 0.7 (the threshold of the paper's table 8) get BatchNorm weight zero and keep its bias. All defense images are learnt
+on; no verdict is given.
 """
 
 from __future__ import annotations

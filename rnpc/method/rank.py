@@ -1,9 +1,10 @@
 """Which channels carry a trigger: attribution over importance.
 
-Attribution of a channel: (activation with the trigger - without) times the gradient of the target's margin, averaged over both ends
-and summed over space: how much of the way to the target runs through it. Importance: |(activation - mean) times the gradient of the true class's margin| on
-clean images: what cutting it costs. A channel's score is attribution / (importance + c), each form of trigger scaled to its largest channel.
-Attribution alone destroys clean accuracy; the floor c keeps dead channels from winning.
+Attribution of a channel: (activation with the trigger - without) times the gradient of the target's margin, averaged over both ends and
+summed over space: how much of the way to the target runs through it. Importance: |(activation - mean) times the gradient of the true
+class's margin| on clean images: what cutting it costs. A channel's score is attribution / (importance + c)^p, each form of trigger scaled
+to its largest channel. Attribution alone destroys clean accuracy; the floor c (the median importance) keeps dead channels from winning; p
+above 1 spares clean images.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rnpc.method.trigger import Inverted
 from rnpc.program import FilterSite
 from rnpc.twin.module import Edit
 
-FLOOR = 0.5
+FLOOR = 1.0
 CHUNK = 64
 Scores = dict[str, Tensor]
 """Site -> float [channels]."""
@@ -79,7 +80,8 @@ def gradients(subject: Subject, pixels: Tensor, labels: Tensor, edits: Mapping[s
     result = {}
     for site, gradient in zip(subject.sites, found, strict=True):
         value = kept[site.value].detach()
-        result[site.value] = (channels_first(value, site.axis), channels_first(torch.zeros_like(value) if gradient is None else gradient, site.axis))
+        slope = torch.zeros_like(value) if gradient is None else gradient
+        result[site.value] = (channels_first(value, site.axis), channels_first(slope, site.axis))
     return result
 
 
@@ -91,7 +93,8 @@ def clean_means(subject: Subject, data: Split) -> Scores:
         for part in data.pixels.split(CHUNK):
             _, kept = subject.values(part, names)
             for site in subject.sites:
-                sums[site.value] = sums.get(site.value, torch.zeros(())) + channels_first(kept[site.value], site.axis).mean(2).sum(0).cpu().double()
+                found = channels_first(kept[site.value], site.axis).mean(2).sum(0).cpu().double()
+                sums[site.value] = sums.get(site.value, torch.zeros(())) + found
     return {name: total / len(data) for name, total in sums.items()}
 
 
@@ -119,7 +122,7 @@ def attribution(subject: Subject, data: Split, trigger: Inverted, edits: Mapping
 
 
 def rank(
-    subject: Subject, triggers: Sequence[Inverted], means: Scores, *, taken: Sequence[Channel] = (), floor: float = FLOOR
+    subject: Subject, triggers: Sequence[Inverted], means: Scores, *, taken: Sequence[Channel] = (), power: float = 1.5
 ) -> list[Channel]:
     """All channels by falling score, without those already taken (the model is studied with these cut)."""
     edits = edits_of(subject, taken)
@@ -131,7 +134,7 @@ def rank(
         way = attribution(subject, subject.learn, trigger, edits)
         found = torch.cat([way[name] for name in names])
         score += found / found.amax().clamp_min(1e-12)
-    score = score / (flat + floor * flat.median()).clamp_min(1e-12)
+    score = score / (flat + FLOOR * flat.median()).clamp_min(1e-12) ** power
     keys = [(name, c) for name in names for c in range(len(cost[name]))]
     done = {(channel.site, channel.index) for channel in taken}
     order = torch.argsort(-score, stable=True).tolist()

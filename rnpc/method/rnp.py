@@ -1,11 +1,12 @@
 """Reconstructive Neuron Pruning: unlearn, then recover.
 
 Unlearn: raise the cross-entropy on clean images over all parameters until accuracy falls to chance; what clean images do not touch, a
-backdoor above all, stays, and the label it speaks collects the votes. Recover: with the unlearned weights frozen, lower the cross-entropy again by one
-mask a filter, in [0, 1], on the BatchNorm weight: y = beta + m (y0 - beta). Filters that are of no use to clean images lose their mask.
+backdoor above all, stays, and the label it speaks collects the votes. Recover: with the unlearned weights frozen, lower the cross-entropy
+again by one mask a filter, in [0, 1], on the BatchNorm weight: y = beta + m (y0 - beta). Filters that are of no use to clean images lose
+their mask.
 
-Source: Li et al., "Reconstructive Neuron Pruning for Backdoor Defense", ICML 2023. BatchNorm runs on batch statistics in both stages, as in the
-authors' code. Where BatchNorm was folded away it is put back first, from the statistics of clean images.
+Source: Li et al., "Reconstructive Neuron Pruning for Backdoor Defense", ICML 2023. BatchNorm runs on batch statistics in both stages, as
+in the authors' code. Where BatchNorm was folded away it is put back first, from the statistics of clean images.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def unlearn(subject: Subject, twin: Twin, schedule: Schedule, seed: int, augment
         with subject.precision():
             scores = twin(subject.normalise(pixels)).float()
         loss = F.cross_entropy(scores, labels)
-        seen.append((scores.argmax(1), labels, float(loss)))
+        seen.append((scores.argmax(1), labels, float(loss.detach())))
         if (step + 1) % schedule.epoch == 0 or step == schedule.unlearn_steps - 1:
             course.append(point(step, seen, subject.classes))
             seen.clear()

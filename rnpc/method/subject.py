@@ -90,10 +90,12 @@ class Subject:
         return torch.autocast(self.device.type, torch.bfloat16) if self.fast else nullcontext()
 
 
-def prepare(program: Program, images: np.ndarray, labels: np.ndarray, *, seed: int, max_ca_drop: float, device: str, pre: Preprocessing) -> Subject:
+def prepare(
+    program: Program, images: np.ndarray, labels: np.ndarray, *, seed: int, max_ca_drop: float, device: str, pre: Preprocessing
+) -> Subject:
     """Canonical twin and split of uint8 images [n, H, W, C] with labels int64 [n].
 
-    Raises Inconclusive where the judged part could not prove the bound even without a single loss.
+    Raises Inconclusive where the judged part could not prove the bound even without a single loss, or where all images are of one class.
     """
     model = fold_bn(program.model)
     wanted = {site.value: site for site in program.sites}
@@ -103,6 +105,8 @@ def prepare(program: Program, images: np.ndarray, labels: np.ndarray, *, seed: i
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
     learn, judge = split(images, labels, seed, max_ca_drop)
+    if len(np.unique(labels[learn])) < 2:  # a trigger is learnt on images of other classes than its label
+        raise Inconclusive("the images are all of one class", where="defense data", todo="give images of several classes")
     parts = [Split(pixels(images[rows]).to(where), torch.from_numpy(labels[rows]).to(where)) for rows in (learn, judge)]
     return Subject(twin, sites, pre, parts[0], parts[1], program.signature.classes, where, precision(where.type) == "bf16")
 

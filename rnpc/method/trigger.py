@@ -1,8 +1,9 @@
 """Trigger inversion: the cheapest change of an image that sends every image to one label.
 
-Two forms, each with its cost: `additive`, x + d, cost |d| (L2, in units of the [0, 1] image); `patch`, (1 - m) x + m p, cost sum m (pixels).
-Adam minimises cross-entropy + lambda * cost; lambda rises by 15 % while at least 97 % of the batch fall for the trigger and sinks otherwise (the
-schedule of Neural Cleanse, Wang et al., S&P 2019, in one run). The cheapest trigger that held over several batches is kept.
+Two forms, each with its cost: `additive`, x + d, cost |d| (L2, in units of the [0, 1] image); `patch`, (1 - m) x + m p, cost sum m
+(pixels). Adam minimises cross-entropy + lambda * cost; lambda rises by 30 % while at least 97 % of the batch fall for the trigger and
+sinks otherwise (the schedule of Neural Cleanse, Wang et al., S&P 2019, in one run). The cheapest trigger that held over several batches
+is kept.
 
 These triggers are the method's own surrogates: no attack, no triggered image and no test label is ever seen.
 """
@@ -25,15 +26,16 @@ Form = Literal["additive", "patch"]
 FORMS: tuple[Form, ...] = ("additive", "patch")
 GOAL = 0.97
 HELD = 8
-RATES: dict[Form, float] = {"additive": 0.03, "patch": 0.2}
+RATES: dict[Form, float] = {"additive": 0.045, "patch": 0.4}
+RISE, FALL, FIRST_WEIGHT = 1.3, 1.4, 1e-2
 
 
 @dataclass(frozen=True)
 class Effort:
     """How hard an inversion tries: Adam steps and images a step."""
 
-    steps: int = 60
-    batch: int = 24
+    steps: int = 64
+    batch: int = 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Parts:
         if form == "additive":
             self.leaves = [(noise * 0.01).to(device).requires_grad_()]
         else:
-            self.leaves = [torch.full((1, 1, height, width), -2.0, device=device).requires_grad_(), (noise * 0.1).to(device).requires_grad_()]
+            mask = torch.full((1, 1, height, width), -2.0, device=device)
+            self.leaves = [mask.requires_grad_(), (noise * 0.1).to(device).requires_grad_()]
 
     def trigger(self) -> tuple[Tensor, Tensor, Tensor]:
         """(keep, shift, cost)."""
@@ -72,24 +75,22 @@ class Parts:
         return 1 - mask, mask * torch.sigmoid(self.leaves[1]), mask.sum()
 
 
-def invert(
-    subject: Subject, label: int, form: Form, *, seed: int, effort: Effort, edits: Mapping[str, Edit] | None = None
-) -> Inverted:
+def invert(subject: Subject, label: int, form: Form, *, seed: int, effort: Effort, edits: Mapping[str, Edit] | None = None) -> Inverted:
     """The cheapest trigger for `label` found on the learn images of other classes, in the model with `edits`."""
     data = subject.learn.without(label)
     generator = torch.Generator().manual_seed(seed)
     parts = Parts(form, data.pixels.shape[1:], generator, subject.device)
     adam = torch.optim.Adam(parts.leaves, lr=RATES[form], betas=(0.5, 0.9))
-    weight, hits, best = 1e-3, deque[float](maxlen=HELD), None
+    weight, hits, best = FIRST_WEIGHT, deque[float](maxlen=HELD), None
     for step in range(effort.steps):
         keep, shift, cost = parts.trigger()
-        now = Inverted(label, form, float(cost), keep.detach(), shift.detach().clone())
+        now = Inverted(label, form, float(cost.detach()), keep.detach(), shift.detach().clone())
         loss, hit = attempt(subject, data, label, (keep, shift), generator, effort.batch, edits)
         adam.zero_grad()
         torch.autograd.backward(loss + weight * cost, inputs=parts.leaves)
         adam.step()
         hits.append(hit)
-        weight = min(max(weight * 1.15 if hit >= GOAL else weight / 1.2, 1e-5), 10.0)
+        weight = min(max(weight * RISE if hit >= GOAL else weight / FALL, 1e-5), 10.0)
         held = step >= effort.steps // 3 and sum(hits) / len(hits) >= GOAL - 0.01
         best = now if held and (best is None or now.cost < best.cost) else best
     return best if best is not None else now

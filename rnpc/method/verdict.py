@@ -1,10 +1,11 @@
 """The verdict: is one label abnormally cheap to reach?
 
-The latent programs propose a few labels. For each a trigger is inverted in both forms. The accused is the label with the lowest geometric
-mean of its costs; its ratio is that mean against the cheapest of the other labels, form by form. A natural label is about as dear as the next one; a
-backdoor makes its target several times cheaper, in the form that fits the trigger and, since the shortcut lies in feature space, in the other form too.
+The latent programs propose a few labels. For each a trigger is inverted in both forms. The accused is the label with the lowest
+geometric mean of its costs; its ratio is that mean against the cheapest of the other labels, form by form. A natural label is about as
+dear as the next one; a backdoor makes its target several times cheaper, in the form that fits the trigger and, since the shortcut lies in
+feature space, in the other form too.
 
-The two limits were chosen on the victims of `choose` and frozen; docs/method.md shows the distribution. Between them the run is inconclusive.
+The two limits were chosen on victims of the spec `choose` and frozen before any other was judged. Between them the run is inconclusive.
 """
 
 from __future__ import annotations

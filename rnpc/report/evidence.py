@@ -91,24 +91,28 @@ class Evidence:
         return plain
 
 
-def plain_value(value: Any) -> Any:
-    """`value` as JSON knows it. Raises TypeError for anything that is neither a number, text, array, mapping, sequence nor dataclass."""
+def plain_value(value: Any, exact: bool = False) -> Any:
+    """`value` as JSON knows it, floats to seven digits unless `exact`.
+
+    Raises TypeError for anything that is neither a number, text, array, mapping, sequence nor dataclass.
+    """
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, np.ndarray):
-        return picture(value) if value.ndim == 3 else plain_value(value.tolist())
+        return picture(value) if value.ndim == 3 else plain_value(value.tolist(), exact)
     if isinstance(value, np.generic):
-        return plain_value(value.item())
+        return plain_value(value.item(), exact)
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        digits = value if exact else float(f"{value:.7g}")
+        return digits if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain_value(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain_value(getattr(value, f.name), exact) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): plain_value(v) for k, v in value.items()}
+        return {str(k): plain_value(v, exact) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain_value(v) for v in value]
+        return [plain_value(v, exact) for v in value]
     raise TypeError(f"evidence of type {type(value).__name__} has no JSON form")
 
 

@@ -30,5 +30,5 @@ def write(directory: str | os.PathLike[str], document: Mapping[str, Any], eviden
 
 def to_json(document: Mapping[str, Any], evidence: Evidence) -> str:
     """Document and evidence as canonical JSON: sorted keys, no nan, one trailing newline."""
-    whole = {"schema": SCHEMA, "document": plain_value(document), "evidence": evidence.to_json()}
+    whole = {"schema": SCHEMA, "document": plain_value(document, exact=True), "evidence": evidence.to_json()}
     return json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"

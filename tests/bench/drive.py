@@ -8,7 +8,7 @@ from pathlib import Path
 from rnpc.bench import outputs, spec
 from rnpc.bench.cell import Settings
 from rnpc.bench.local import LocalEngine
-from rnpc.bench.run import Bench
+from rnpc.bench.run import Bench, Change
 
 
 def main(name: str, out: str, fake: str, jobs: str) -> None:
@@ -18,10 +18,16 @@ def main(name: str, out: str, fake: str, jobs: str) -> None:
     bench = Bench(spec.load(name), None, Path(out), Settings(device="cpu", harden=f"fakes:{fake}"), [here])
     engine = LocalEngine(int(jobs), 1)
     try:
-        bench.run(engine, tell=lambda change: print(change.kind, change.name, change.text, flush=True))
+        bench.run(engine, tell=show)
     finally:
         engine.close()
     outputs.write(bench.store.tables(bench.spec.name), bench.spec.name, bench.results())
+
+
+def show(change: Change) -> None:
+    """Print what happened to a task, but not how far it is."""
+    if change.kind != "progress":
+        print(change.kind, change.name, change.text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,192 @@
+"""`rnpc harden` as a user types it: what it writes, prints and exits with for each outcome of the method."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from rnpc.cli import run
+from rnpc.errors import Exit
+from rnpc.program import float_bits
+
+Decides = Callable[..., list[Any]]
+FIELDS = {
+    "schema", "rnpc", "input", "data", "method", "settings", "seed", "verdict", "confidence", "target_labels", "evidence", "reasons",
+    "pruned", "threshold", "accuracy", "edits", "output", "provider", "twin_difference", "notes", "warnings",
+}  # fmt: skip
+
+
+def call(capsys: pytest.CaptureFixture[str], model: Path, data: Path, *args: object) -> tuple[int, str, str]:
+    code = run(["harden", str(model), "--defense-data", str(data), *map(str, args), "--threads", "1", "--device", "cpu"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_document_has_every_field(hardened: Any) -> None:
+    assert hardened.code == Exit.OK and hardened.err == ""
+    found = json.loads(hardened.out)  # one document and nothing else
+    assert set(found) == FIELDS and (found["schema"], found["method"], found["seed"]) == ("rnpc.harden/1", "rnp", 0)
+    assert found["input"] == {"path": "model.onnx", "sha256": digest(hardened.folder / "model.onnx")}
+    assert found["output"] == {"path": "out.onnx", "sha256": digest(hardened.folder / "out.onnx")}
+    assert found["verdict"] == "backdoored" and (found["confidence"] is None or 0 <= found["confidence"] <= 1)
+    (target,) = found["target_labels"]
+    assert target["index"] == 7 and target["name"] == "7" and 0 <= target["share"] <= 1
+    assert found["settings"]["max_ca_drop"] == 0.02 and found["settings"]["preprocessing"]["sources"]["mean"] == "preprocessor_config.json"
+    assert isinstance(found["threshold"], float)
+
+
+def test_the_numbers_agree(hardened: Any) -> None:
+    found = json.loads(hardened.out)
+    sites = found["pruned"]["sites"]
+    assert 0 < found["pruned"]["channels"] == sum(len(site["channels"]) for site in sites) < found["pruned"]["of"] == 600
+    accuracy = found["accuracy"]
+    assert accuracy["interval"][0] <= accuracy["after"] <= accuracy["interval"][1]
+    assert accuracy["before"] - accuracy["after"] <= accuracy["drop_bound"] <= 0.02 and 149 <= accuracy["images"] < 500
+    zeroed = [edit for edit in found["edits"] if edit["kind"] == "zero"]
+    assert sum(len(edit["index"]) for edit in zeroed) == found["pruned"]["channels"]
+
+
+def test_only_declared_tensors_changed_and_channels_are_constants(hardened: Any) -> None:
+    edits = json.loads(hardened.out)["edits"]
+    models = (onnx.load(hardened.folder / name) for name in ("model.onnx", "out.onnx"))
+    before, after = ({t.name: numpy_helper.to_array(t) for t in model.graph.initializer} for model in models)
+    changed = {name for name, value in after.items() if name not in before or not np.array_equal(before[name], value)}
+    assert changed <= {edit["tensor"] for edit in edits}
+    for edit in edits:
+        if edit["kind"] == "zero":
+            assert not after[edit["tensor"]].take(edit["index"], axis=edit["axis"]).any()
+        elif edit["kind"] == "set":
+            assert [float_bits(v) for v in after[edit["tensor"]][edit["index"]]] == edit["bits"]
+
+
+def test_the_plan_applied_again_gives_the_same_bytes(hardened: Any) -> None:
+    from rnpc.frontends import onnx_file
+    from rnpc.passes import provenance
+    from rnpc.passes.zero import zero
+    from rnpc.program import Plan
+
+    program, written = onnx_file.load(hardened.folder / "model.onnx"), (hardened.folder / "out.onnx").read_bytes()
+    plan = Plan.from_json((hardened.folder / "plan.json").read_text())
+    again = zero(program.source, program.model, program.sites, plan).data
+    assert again == provenance.strip(written)
+    declared = provenance.read(onnx.load_model_from_string(written))
+    assert provenance.intact(declared) and Plan.from_json(declared["rnpc.plan"]) == plan and provenance.append(again, declared) == written
+    assert declared["rnpc.original"] == program.sha256 and declared["rnpc.data"] == json.loads(hardened.out)["data"]["sha256"]
+
+
+def test_report_and_timings(hardened: Any) -> None:
+    whole = json.loads((hardened.folder / "report" / "report.json").read_text())
+    assert whole["document"] == json.loads(hardened.out)
+    page = (hardened.folder / "report" / "report.html").read_text()
+    assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
+    seconds = json.loads((hardened.folder / "timings.json").read_text())
+    assert {"load model", "unlearn", "recover", "invert triggers", "cut", "write and measure"} <= set(seconds)
+    assert all(value >= 0 for value in seconds.values()) and str(hardened.folder) not in hardened.out + page
+
+
+@pytest.mark.slow
+def test_the_same_seed_twice_gives_the_same_bytes(hardened: Any, hardened_again: Any) -> None:
+    assert hardened.out == hardened_again.out
+    for name in ("out.onnx", "plan.json", "report/report.html", "report/report.json"):
+        assert (hardened.folder / name).read_bytes() == (hardened_again.folder / name).read_bytes(), name
+
+
+def test_a_clean_model_is_copied_byte_for_byte(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path
+) -> None:
+    decides("clean")
+    code, out, err = call(capsys, toy_file, toy_data, "--format", "json", "--plan-out", toy_file.parent / "plan.json")
+    found = json.loads(out)
+    assert (code, err) == (Exit.OK, "") and set(found) == FIELDS
+    written = toy_file.parent / "model.hardened.onnx"
+    assert written.read_bytes() == toy_file.read_bytes() and found["output"]["sha256"] == found["input"]["sha256"]
+    assert (found["verdict"], found["edits"], found["pruned"]["channels"], found["threshold"]) == ("clean", [], 0, None)
+    assert found["accuracy"]["before"] == found["accuracy"]["after"] == 1.0 and found["accuracy"]["drop_bound"] == 0.0
+    assert not (toy_file.parent / "plan.json").exists()
+
+
+def test_an_inconclusive_run_writes_no_model(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    decides("inconclusive")
+    (tmp_path / "out.onnx").write_bytes(b"earlier")
+    code, out, _ = call(capsys, toy_file, toy_data, "-o", tmp_path / "out.onnx", "--format", "json", "--report", tmp_path / "report")
+    found = json.loads(out)
+    assert code == Exit.INCONCLUSIVE and found["output"] is None and found["accuracy"]["after"] is None
+    assert (tmp_path / "out.onnx").read_bytes() == b"earlier" and (tmp_path / "report" / "report.html").is_file()
+
+
+def test_a_backdoor_that_no_cut_repairs_is_a_finding(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path
+) -> None:
+    decides("backdoored")
+    code, out, _ = call(capsys, toy_file, toy_data)
+    assert code == Exit.FINDING and not (toy_file.parent / "model.hardened.onnx").exists() and "a reason" in out
+
+
+def test_fail_on_finding_still_writes(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    decides("backdoored", cut=(1,))
+    assert call(capsys, toy_file, toy_data, "-o", tmp_path / "a.onnx")[0] == Exit.OK
+    assert call(capsys, toy_file, toy_data, "-o", tmp_path / "b.onnx", "--fail-on-finding")[0] == Exit.FINDING
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() != toy_file.read_bytes()
+    decides("clean")
+    assert call(capsys, toy_file, toy_data, "-o", tmp_path / "a.onnx", "--fail-on-finding")[0] == Exit.OK
+    code, _, err = call(capsys, tmp_path / "b.onnx", toy_data, "--mean", "0.5", "--std", "0.5")
+    assert code == Exit.REFUSED and "already hardened" in err
+
+
+def test_options_reach_the_method(capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path) -> None:
+    requests = decides(None, cut=(0,))
+    code, out, _ = call(
+        capsys, toy_file, toy_data, "--force", "--seed", 5, "--max-ca-drop", 0.5, "--method", "rnp-paper", "--format", "json"
+    )
+    found = json.loads(out)
+    assert code == Exit.OK and (found["verdict"], found["seed"], found["method"]) == (None, 5, "rnp-paper")
+    (request,) = requests
+    assert (request.seed, request.max_ca_drop, request.force, request.device) == (5, 0.5, True, "cpu") and len(request.images) == 60
+
+
+def test_without_labels_the_model_labels_its_images(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in toy_data.rglob("*.png"):
+        file.rename(flat / file.name)
+    requests = decides("clean")
+    found = json.loads(call(capsys, toy_file, flat, "--format", "json")[1])
+    assert found["data"]["labels"] == "model" and any("model's own answers" in note for note in found["notes"])
+    assert requests[0].labels.tolist() == (np.arange(60) % 5).tolist()
+
+
+def test_a_dry_run_and_a_quiet_one(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    decides("backdoored", cut=(1,))
+    code, out, err = call(capsys, toy_file, toy_data, "--dry-run", "--report", tmp_path / "r", "-q")
+    assert (code, out, err) == (Exit.OK, "", "") and (tmp_path / "r" / "report.json").is_file()
+    assert sorted(p.name for p in toy_file.parent.iterdir()) == ["model.onnx", "preprocessor_config.json"]
+
+
+def test_a_link_to_the_output_stays(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    decides("clean")
+    (tmp_path / "real.onnx").write_bytes(b"old")
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "real.onnx")
+    assert call(capsys, toy_file, toy_data, "-o", tmp_path / "link.onnx")[0] == Exit.OK
+    assert (tmp_path / "link.onnx").is_symlink() and (tmp_path / "real.onnx").read_bytes() == toy_file.read_bytes()

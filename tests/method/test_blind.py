@@ -1,0 +1,44 @@
+"""The whole method on the planted network and on its clean sister."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnpc.errors import InputRefused
+from rnpc.method import blind
+from rnpc.method.blind import Request
+
+
+def test_the_planted_backdoor_is_found_and_cut(request_: Request) -> None:
+    stages: list[str] = []
+    found = blind.decide(replace(request_, tell=lambda stage, *_: stages.append(stage)))
+    assert found.finding.verdict == "backdoored" and [label for label, _ in found.finding.labels] == [1]
+    assert {36, 37} <= {channel.index for channel in found.cut} and len(found.cut) <= 4
+    assert found.threshold is not None and found.ranking[: len(found.cut)] == found.cut
+    assert {"unlearn", "recover", "labels", "invert triggers"} <= set(stages)
+    assert len(found.judged) + 54 == 180 and len(found.evidence.held_out) == len(found.evidence.triggers)
+
+
+def test_the_clean_network_is_not_cut(clean_request: Request) -> None:
+    found = blind.decide(clean_request)
+    assert found.finding.verdict == "clean" and found.cut == () and found.finding.labels == ()
+
+
+def test_force_gives_no_verdict(clean_request: Request) -> None:
+    found = blind.decide(replace(clean_request, force=True))
+    assert found.finding.verdict is None and len(found.evidence.cuts) > 0
+
+
+def test_the_same_seed_decides_the_same(request_: Request) -> None:
+    first, second = blind.decide(request_), blind.decide(request_)
+    assert first.finding == second.finding and first.cut == second.cut and first.ranking == second.ranking
+    assert first.evidence.cuts == second.evidence.cuts and np.array_equal(first.judged, second.judged)
+
+
+def test_a_model_without_a_linear_head_is_refused(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind, "find_head", lambda model: None)
+    with pytest.raises(InputRefused, match="no linear layer"):
+        blind.decide(request_)
