@@ -24,6 +24,7 @@ from rnpc.method.subject import Subject
 from rnpc.passes.batchnorm import unfold_bn
 from rnpc.passes.sites import find_sites
 from rnpc.program import FilterSite, Masks
+from rnpc.speed import one_thread
 from rnpc.twin import Twin, build
 from rnpc.twin.module import Edit
 
@@ -102,7 +103,8 @@ def unlearn(subject: Subject, twin: Twin, schedule: Schedule, seed: int, augment
             if course[-1].accuracy <= schedule.stop:
                 break
         sgd.zero_grad()
-        (-loss).backward()
+        with one_thread(subject.fast):
+            (-loss).backward()
         sgd.step()
     twin.eval()
     return course
