@@ -121,7 +121,10 @@ def conclude(
     votes = course[-1].votes if course else np.zeros(subject.classes)
     verdict = None if request.force else accusation.verdict
     accused = ((accusation.label, float(votes[accusation.label])),) if verdict != "clean" else ()
-    reasons = tuple(f"{form}: {value:.2f} of the cheapest other label" for form, value in accusation.by_form.items())
+    reasons = tuple(
+        f"the cheapest {form} trigger for label {accusation.label} costs {value:.2f} of the cheapest one found for another label"
+        for form, value in accusation.by_form.items()
+    )
     evidence = Evidence(
         norms=norms,
         z=latent.robust_z(norms),
@@ -136,7 +139,7 @@ def conclude(
         numbers={"ratio": accusation.ratio, **{f"ratio_{form}": v for form, v in accusation.by_form.items()}},
     )
     judged = split(request.images, request.labels, request.seed, request.max_ca_drop)[1]
-    ranking = () if found is None else tuple(found.path)
+    ranking = () if found is None else whole(found)
     threshold = None if chosen is None else chosen.threshold
     return Decision(Finding(verdict, accused, None, reasons), channels, ranking, judged, evidence, threshold)
 
@@ -146,6 +149,12 @@ def scores_of(subject: Subject, found: cut.Search | None) -> Masks:
     if found is None:
         return {}
     scores = {site.value: np.zeros(site.channels, dtype=np.float32) for site in subject.sites}
-    for channel in found.path:
+    for channel in reversed(whole(found)):
         scores[channel.site][channel.index] = max(channel.score, 0.0)
     return scores
+
+
+def whole(found: cut.Search) -> tuple[Channel, ...]:
+    """The path, then all other channels by the first ranking."""
+    gone = {(channel.site, channel.index) for channel in found.path}
+    return (*found.path, *(c for c in found.ranked if (c.site, c.index) not in gone))

@@ -52,9 +52,12 @@ class Judged:
 
 @dataclass
 class Search:
-    """The path so far: channels in the order in which they fall, every cut that was judged, and all triggers."""
+    """The path so far: channels in the order in which they fall, every cut that was judged, and the triggers that rank the next ones.
+
+    `ranked` is the first ranking of all channels, the passed over ones included."""
 
     path: list[Channel] = field(default_factory=list)
+    ranked: list[Channel] = field(default_factory=list)
     cuts: list[Judged] = field(default_factory=list)
     triggers: list[Inverted] = field(default_factory=list)
     chosen: int | None = None
@@ -81,9 +84,10 @@ def search(task: Task, triggers: Sequence[Inverted]) -> Search:
     for step in range(ROUNDS):
         taken = [] if found.chosen is None else found.path[: found.cuts[found.chosen].channels]
         order = rank(task.subject, found.triggers, task.means, taken=taken, power=POWERS[min(step, 1)])
+        found.ranked = found.ranked or order
         path, good = advance(task, found, taken, spared(task.subject, order, taken, hard), right)
         if good is None:
-            found.path = found.path or [*path, *order]
+            found.path = found.path or path
             break
         found.path, found.chosen = path, good
         found.triggers = reinvert(task, path[: found.cuts[good].channels], step)
