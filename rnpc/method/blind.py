@@ -11,7 +11,6 @@ Only clean defense images enter. The threshold is the score of the last channel 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +99,10 @@ def invert_all(subject: Subject, labels: list[int], seed: int, tell: Tell) -> li
 def remove(request: Request, subject: Subject, accusation: Accusation, triggers: list[Inverted]) -> cut.Search:
     """Search for the cut that makes the accused label dear."""
     means = clean_means(subject, subject.learn)
-    told: Callable[[str, float], None] = lambda what, accuracy: request.tell(what, None, accuracy)  # noqa: E731
+
+    def told(what: str, accuracy: float) -> None:
+        request.tell(what, None, accuracy)
+
     task = cut.Task(subject, means, accusation.label, accusation.reference, request.max_ca_drop, request.seed, EFFORT, told)
     return cut.search(task, [t for t in triggers if t.label == accusation.label])
 
