@@ -1,6 +1,7 @@
 """Take BatchNormalization into the convolution before it, and put it back.
 
-Folding: BN(Wx + b) = a (Wx + b - mu) + beta with a = gamma / sqrt(var + eps), so W' = a W and b' = a (b - mu) + beta.
+Folding: BN(Wx + b) = a (Wx + b - mu) + beta with a = gamma / sqrt(var + eps), so W' = a W and b' = a (b - mu) + beta. The arithmetic is
+float32's and in the order in which torch's exporter folds, so that a kept model and its default export become the same to the last bit.
 
 Putting it back (the numbers are gone, but not the behaviour): with mean and variance of the convolution's own output on clean data,
 gamma = sqrt(var + eps) and beta = mean make the inserted BatchNormalization the identity in eval mode, for every channel, while its
@@ -54,8 +55,8 @@ def fold_into(folded: ModelProto, view: View, k: int, norm: NodeProto) -> None:
     conv = folded.graph.node[k]
     gamma, beta, mean, var = (values(view, name) for name in norm.input[1:5])
     weight = values(view, conv.input[1])
-    bias = values(view, conv.input[2]) if len(conv.input) > 2 and conv.input[2] else np.zeros(len(weight))
-    scale = gamma / np.sqrt(var + attribute(norm, "epsilon", 1e-5))
+    bias = values(view, conv.input[2]) if len(conv.input) > 2 and conv.input[2] else np.zeros(len(weight), weight.dtype)
+    scale = gamma / np.sqrt(var + np.float32(attribute(norm, "epsilon", 1e-5)))
     dtype = view.tensors[view.root(conv.input[1])].data_type
     parts = (weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), (bias - mean) * scale + beta)
     names = [f"{norm.output[0]}.weight", f"{norm.output[0]}.bias"]
@@ -68,10 +69,11 @@ def fold_into(folded: ModelProto, view: View, k: int, norm: NodeProto) -> None:
 
 
 def values(view: View, name: str) -> np.ndarray:
-    """A stored tensor as float64."""
+    """A stored tensor as float32, or as float64 where it is that."""
     tensor = view.tensor(name)
     assert tensor is not None
-    return np.asarray(numpy_helper.to_array(tensor)).astype(np.float64)
+    found = np.asarray(numpy_helper.to_array(tensor))
+    return found if found.dtype == np.float64 else found.astype(np.float32)
 
 
 def store(array: np.ndarray, name: str, dtype: int) -> TensorProto:

@@ -176,6 +176,8 @@ def harden_file(
 ) -> Result:
     """Harden a model file; writes `out` (default: nothing) and the report folder. Raises the errors of `rnpc.errors`."""
     settings = settings or Settings()
+    if out is not None and arch is not None and Path(out).suffix == ".safetensors":
+        out = Path(out).with_suffix(".onnx")  # the pair is named by either
     if out is not None:
         files.check_outputs(places_of(Path(out), arch), [model] if isinstance(data, ImageSet) else [model, data])
     if report is not None:

@@ -52,9 +52,7 @@ class Registry(Generic[T]):
             raise ValueError(f"{self.what}: {entry.op_type}: empty range {entry.first} to {entry.last}")
         for other in here:
             if entry.first <= other.last and other.first <= entry.last:
-                raise ValueError(
-                    f"{self.what}: {entry.op_type}: {entry.first} to {entry.last} overlaps {other.first} to {other.last}"
-                )
+                raise ValueError(f"{self.what}: {entry.op_type}: {entry.first} to {entry.last} overlaps {other.first} to {other.last}")
         here.append(entry)
         here.sort(key=lambda e: e.first)
 

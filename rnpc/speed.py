@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
 Precision = Literal["bf16", "fp32"]
+T = TypeVar("T")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 
@@ -45,6 +47,18 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(jobs: Sequence[Callable[[], T]], device: str = "cpu") -> list[T]:
+    """The results of independent jobs, in their order, run beside each other where they compute on the processor.
+
+    Each job has one thread of torch for itself, and there are as many at a time as torch had threads: small networks gain little from two
+    threads on one convolution, and a job's result does not depend on how many run. The first error is raised, once all have ended.
+    """
+    count = torch.get_num_threads()
+    with one_thread(device == "cpu"), ThreadPoolExecutor(count if device == "cpu" else 1) as pool:
+        waiting = [pool.submit(job) for job in jobs]
+    return [each.result() for each in waiting]
 
 
 def precision(device: str) -> Precision:

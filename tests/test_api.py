@@ -171,7 +171,7 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, toy_file: Path, toy
         api.harden_file(toy_file, tmp_path / "clean.npz", tmp_path / "clean.npz")
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"weights")
-    for out, said in ((tmp_path / "w.onnx", "an input"), (tmp_path / "x.safetensors", "two outputs")):
+    for out, said in ((tmp_path / "w.onnx", "an input"), (tmp_path / "w.safetensors", "an input")):
         with pytest.raises(UsageError, match=said):
             api.harden_file(weights, toy_data, out, arch="resnet18")
     assert weights.read_bytes() == b"weights"

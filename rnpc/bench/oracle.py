@@ -19,8 +19,8 @@ from rnpc.passes.zero import zero
 from rnpc.program import Plan, Program, SitePlan
 from rnpc.stats import rate
 
-GRID = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-SAMPLE = 2000
+GRID = (0, 4, 8, 16, 32, 64, 128)
+SAMPLE = 1000
 MAX_DROP = 0.02
 HOPELESS = 0.10
 """A cut that loses this much CA ends the sweep: longer cuts along one ranking do not come back."""

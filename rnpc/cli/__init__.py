@@ -56,9 +56,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit code; every failure is one line on standard error."""
-    # OpenMP threads that spin while they wait slow all that runs, each other too: on two busy cores the demo took eight minutes, without
-    # spinning one. It counts only if it is set before torch is loaded, and changes no result.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP threads that spin long while they wait slow all that runs, each other too (on two busy cores the demo took eight minutes);
+    # threads that sleep at once cost half as much again on idle cores. A short spin, some ten microseconds, does neither. It counts only
+    # if it is set before torch is loaded, and changes no result.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         result = cli.main(args=argv, prog_name="rnpc", standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK

@@ -14,11 +14,11 @@ BEGINS = {
     "load images": 0.0,
     "prove the twin": 0.03,
     "twin": 0.05,
+    "labels": 0.06,
     "unlearn": 0.06,
-    "recover": 0.2,
-    "labels": 0.3,
-    "invert triggers": 0.32,
-    "cut": 0.7,
+    "unlearn and invert triggers": 0.08,
+    "recover": 0.4,
+    "rank channels": 0.5,
     "write and measure": 0.97,
 }
 
@@ -41,7 +41,7 @@ class Progress:
 
     def __call__(self, stage: str, share: float | None, accuracy: float | None) -> None:
         name = stage.partition(":")[0]
-        begin = BEGINS.get(name, 0.0)
+        begin = BEGINS.get(name, 0.5)  # the rounds of a cut come again and again
         after = min((b for b in BEGINS.values() if b > begin), default=1.0)
         shown = stage if accuracy is None else f"{stage}, accuracy {accuracy:.1%}"
         self._bar.update(self._task, description=shown, completed=begin + (share or 0.0) * (after - begin))

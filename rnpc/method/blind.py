@@ -11,7 +11,10 @@ Only clean defense images enter. The threshold is the score of the last channel 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -22,10 +25,11 @@ from rnpc.method.decision import Decision, Evidence, Tell
 from rnpc.method.head import find_head
 from rnpc.method.rank import Channel, clean_means
 from rnpc.method.subject import Subject, prepare, split
-from rnpc.method.trigger import FORMS, Effort, Inverted, invert, success
+from rnpc.method.trigger import FORMS, Effort, Form, Inverted, invert, success
 from rnpc.method.verdict import CANDIDATES, Accusation, accuse
 from rnpc.passes.batchnorm import fold_bn
 from rnpc.program import Finding, Masks, Preprocessing, Program
+from rnpc.speed import side_by_side
 
 EFFORT = Effort()
 
@@ -53,11 +57,10 @@ def decide(request: Request) -> Decision:
         request.program, request.images, request.labels,
         seed=request.seed, max_ca_drop=request.max_ca_drop, device=request.device, pre=request.pre,
     )  # fmt: skip
-    course, masks = reconstruct(request, subject)
     tell("labels", None, None)
     norms = shift_norms(request.program, subject)
     labels = [int(label) for label in np.argsort(norms, kind="stable")[: min(CANDIDATES, subject.classes)]]
-    triggers = invert_all(subject, labels, request.seed, tell)
+    course, masks, triggers = study(request, subject, labels)
     accusation = accuse(labels, {(t.label, t.form): t.cost for t in triggers})
     found = None
     if accusation.verdict == "backdoored" or request.force:
@@ -65,13 +68,31 @@ def decide(request: Request) -> Decision:
     return conclude(request, subject, accusation, triggers, norms, course, masks, found)
 
 
+def study(request: Request, subject: Subject, labels: list[int]) -> tuple[list[rnp.Point], Masks, list[Inverted]]:
+    """Beside each other: the course and the masks of a short unlearning and recovery, and the triggers of each label in each form."""
+    jobs = [(label, form) for label in labels for form in FORMS]
+    course, masks, triggers, done = list[rnp.Point](), Masks(), dict[tuple[int, Form], Inverted](), count()
+
+    def unlearn() -> None:
+        found, recovered = reconstruct(request, subject)
+        course.extend(found)
+        masks.update(recovered)
+
+    def trigger(label: int, form: Form) -> None:
+        triggers[label, form] = invert(subject, label, form, seed=request.seed, effort=EFFORT)
+        request.tell("unlearn and invert triggers", (next(done) + 1) / len(jobs), None)
+
+    request.tell("unlearn and invert triggers", 0.0, None)
+    work: list[Callable[[], None]] = [unlearn, *(partial(trigger, *job) for job in jobs)]
+    side_by_side(work, subject.device.type)
+    return course, masks, [triggers[job] for job in jobs]
+
+
 def reconstruct(request: Request, subject: Subject) -> tuple[list[rnp.Point], Masks]:
     """A short unlearning and recovery on a copy with BatchNorm put back."""
-    schedule = rnp.Schedule(unlearn_steps=24, recover_steps=16, batch=64, stop=1.5 / subject.classes, epoch=2)
-    request.tell("unlearn", None, None)
+    schedule = rnp.Schedule(unlearn_steps=24, recover_steps=16, batch=32, stop=1.5 / subject.classes, epoch=2)
     twin, sites = rnp.masked_twin(subject, fold_bn(request.program.model))
     course = rnp.unlearn(subject, twin, schedule, request.seed)
-    request.tell("recover", None, course[-1].accuracy)
     return course, rnp.recover(subject, twin, sites, schedule, request.seed)
 
 
@@ -86,21 +107,11 @@ def shift_norms(program: Program, subject: Subject) -> np.ndarray:
     return latent.shift_norms(scores, head.weight)
 
 
-def invert_all(subject: Subject, labels: list[int], seed: int, tell: Tell) -> list[Inverted]:
-    """Triggers of each label in each form."""
-    jobs = [(label, form) for label in labels for form in FORMS]
-    found = []
-    for k, (label, form) in enumerate(jobs):
-        tell("invert triggers", k / len(jobs), None)
-        found.append(invert(subject, label, form, seed=seed, effort=EFFORT))
-    return found
-
-
 def remove(request: Request, subject: Subject, accusation: Accusation, triggers: list[Inverted]) -> cut.Search:
     """Search for the cut that makes the accused label dear."""
     means = clean_means(subject, subject.learn)
 
-    def told(what: str, accuracy: float) -> None:
+    def told(what: str, accuracy: float | None) -> None:
         request.tell(what, None, accuracy)
 
     task = cut.Task(subject, means, accusation.label, accusation.reference, request.max_ca_drop, request.seed, EFFORT, told)

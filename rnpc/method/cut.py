@@ -1,43 +1,47 @@
-"""How many channels: cut along the ranking until no trigger is left, and never beyond the accuracy budget.
+"""How many channels: cut along the ranking until the label is as dear to reach as others, and never beyond the accuracy budget.
 
-Channels fall in the order of the ranking, those that clean images would miss passed over (`guard`). A cut is good when the triggers have
-stopped working on the judged images (`GONE`), or, where the budget ends first, when little of them is left (`WEAK`). Then triggers are
-inverted afresh in the cut model: where the label is still cheaper to reach than the cheapest other label was, they rank the channels that
-are left, and the cut goes on from there. It stops when the label has become as dear as the others (`ENOUGH`), or when no further cut
-within the budget weakens the fresh triggers: these run through channels that clean images need.
+The search goes in rounds. In a round channels fall in the order of the ranking, those that clean images would miss passed over (`guard`),
+until a trigger that made the ranking has lost its force in one of its forms (`GONE`). Triggers are inverted afresh in the cut model then:
+they say what the label costs now, and rank the channels that are left for the next round. The search ends when the label is about as dear
+as the cheapest other label was in the original (`ENOUGH`). The old triggers would be the wrong judges: they hold natural features of the
+label as well, which go on to work when the backdoor is gone, and an attacker's trigger may work on when they fail.
 
-A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. Cuts are tested in
-fixed sequence along one path, so choosing one keeps the bound's level (Maurer, Hothorn and Lehmacher 1995).
+Where budget, rounds or channels end first, the cut with the dearest label is taken, if the verdict's rule would no longer convict it
+(`LEAST`); else there is none.
+
+A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. Which channels come
+next follows from the learn images; the judged ones only tell which cuts are allowed. A round ends when the drop itself exceeds the budget.
+The level of 95 % holds cut by cut, not for the search as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
-import torch
 
 from rnpc.method.guard import spared, strained
 from rnpc.method.rank import Channel, Scores, edits_of, rank
 from rnpc.method.subject import Subject
 from rnpc.method.trigger import FORMS, Effort, Form, Inverted, invert, success
+from rnpc.method.verdict import BACKDOORED_BELOW
+from rnpc.speed import side_by_side
 from rnpc.stats import drop_bound, rate
 
-GONE, WEAK, WEAK_LATER = 0.05, 0.3, 0.8
-ENOUGH = 0.8
-ROUNDS = 3
+GONE = 0.05
+ENOUGH, LEAST = 0.9, BACKDOORED_BELOW
+ROUNDS = 5
 POWERS = (1.5, 2.0)
-GRID = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64)
-MOST_EXTRA = 24
-TRIED = 100
+GRID = (1, 2, 4, 6, 8, 12, 16)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One cut as the judged images see it. `known`: the largest success among known triggers; `ratio`: cost of a fresh trigger over the
-    reference, None where none was inverted."""
+    """One cut as the judged images see it. `known`: the smallest success, over the forms, of the triggers that ranked the channels (on the
+    learn images); `ratio`: cost of fresh triggers over the reference, None where none were inverted."""
 
     channels: int
     threshold: float
@@ -74,52 +78,52 @@ class Task:
     budget: float
     seed: int
     effort: Effort
-    tell: Callable[[str, float], None]
+    tell: Callable[[str, float | None], None]
 
 
 def search(task: Task, triggers: Sequence[Inverted]) -> Search:
-    """Cut until the label is dear, or as far as the budget allows. `chosen` indexes the last good cut, None where there is none."""
+    """Cut until the label is dear, or as far as the budget allows. `chosen` indexes the cut to make, None where there is none."""
     found, hard = Search(triggers=list(triggers)), strained(task.subject.learn, task.seed)
     right = (task.subject.predict(task.subject.judge.pixels) == task.subject.judge.labels).cpu().numpy()
+    taken, ratio, reached = list[Channel](), 0.0, list[int]()
     for step in range(ROUNDS):
-        taken = [] if found.chosen is None else found.path[: found.cuts[found.chosen].channels]
+        task.tell("rank channels", None)
         order = rank(task.subject, found.triggers, task.means, taken=taken, power=POWERS[min(step, 1)])
         found.ranked = found.ranked or order
-        path, good = advance(task, found, taken, spared(task.subject, order, taken, hard), right)
-        if good is None:
+        path, last = advance(task, found, taken, spared(task.subject, order, taken, hard), right)
+        if last is None:
             found.path = found.path or path
             break
-        found.path, found.chosen = path, good
-        found.triggers = reinvert(task, path[: found.cuts[good].channels], step)
+        taken = found.path = path[: found.cuts[last].channels]
+        task.tell("invert again", None)
+        found.triggers = reinvert(task, taken, step)
         ratio = relative_cost(found.triggers, task.reference)
-        found.cuts[good] = replace(found.cuts[good], ratio=ratio)
+        found.cuts[last] = replace(found.cuts[last], ratio=ratio)
+        reached.append(last)
         if ratio >= ENOUGH:
             break
+    best = max(reached, key=lambda i: found.cuts[i].ratio or 0.0, default=None)
+    found.chosen = best if best is not None and (found.cuts[best].ratio or 0.0) > LEAST else None
     return found
 
 
 def advance(
     task: Task, found: Search, taken: list[Channel], more: Iterator[Channel], right: np.ndarray
 ) -> tuple[list[Channel], int | None]:
-    """Judge cuts beyond `taken` until the triggers are gone; the path and the index of that cut.
-
-    Where the budget or the patience ends first, the index of the cut that leaves least of the triggers, if that is little enough.
-    """
-    first, path = len(found.cuts), list(taken)
-    for extra in GRID[: GRID.index(MOST_EXTRA) + 1] if taken else GRID:
+    """Judge cuts beyond `taken` until a known trigger has lost its force; the path and the index of the last allowed cut, if any."""
+    path, last = list(taken), None
+    for extra in GRID:
         path.extend(islice(more, len(taken) + extra - len(path)))
         if len(path) < len(taken) + extra:
             break
         cut = judge(task, found, path, right)
         found.cuts.append(cut)
         task.tell(f"cut: {len(path)} channels", cut.accuracy)
-        if cut.known <= GONE and cut.bound <= task.budget:
-            return path, len(found.cuts) - 1
-        if cut.drop > task.budget:
+        if cut.bound <= task.budget:
+            last = len(found.cuts) - 1
+        if cut.drop > task.budget or (cut.known <= GONE and last == len(found.cuts) - 1):
             break
-    weak = WEAK_LATER if taken else WEAK
-    allowed = [i for i in range(first, len(found.cuts)) if found.cuts[i].bound <= task.budget and found.cuts[i].known <= weak]
-    return path, min(allowed, key=lambda i: found.cuts[i].known, default=None)
+    return path, last
 
 
 def judge(task: Task, found: Search, cut: Sequence[Channel], right: np.ndarray) -> Judged:
@@ -128,15 +132,15 @@ def judge(task: Task, found: Search, cut: Sequence[Channel], right: np.ndarray) 
     after = (task.subject.predict(data.pixels, edits) == data.labels).cpu().numpy()
     drop, bound = drop_bound(right, after)
     measured = rate(int(after.sum()), len(after))
-    tried = data.take(torch.arange(min(TRIED, len(data))))
-    known = max(success(task.subject, trigger, tried, edits) for trigger in found.triggers)
+    known = min(success(task.subject, trigger, task.subject.learn, edits) for trigger in found.triggers)
     return Judged(len(cut), cut[-1].score, measured.value, measured.low, measured.high, drop, bound, known)
 
 
 def reinvert(task: Task, cut: Sequence[Channel], step: int) -> list[Inverted]:
     """Fresh triggers in the cut model, one a form."""
-    edits = edits_of(task.subject, cut)
-    return [invert(task.subject, task.label, form, seed=task.seed + 100 * (step + 1), effort=task.effort, edits=edits) for form in FORMS]
+    seed, edits = task.seed + 100 * (step + 1), edits_of(task.subject, cut)
+    jobs = [partial(invert, task.subject, task.label, form, seed=seed, effort=task.effort, edits=edits) for form in FORMS]
+    return side_by_side(jobs, task.subject.device.type)
 
 
 def relative_cost(triggers: Sequence[Inverted], reference: dict[Form, float]) -> float:

@@ -9,8 +9,10 @@ above 1 spares clean images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,10 +20,12 @@ from torch import Tensor
 from rnpc.method.subject import Split, Subject
 from rnpc.method.trigger import Inverted
 from rnpc.program import FilterSite
+from rnpc.speed import side_by_side
 from rnpc.twin.module import Edit
 
 FLOOR = 1.0
-CHUNK = 64
+CHUNK = 25
+T = TypeVar("T")
 Scores = dict[str, Tensor]
 """Site -> float [channels]."""
 
@@ -74,13 +78,13 @@ def margins(scores: Tensor, labels: Tensor) -> Tensor:
 def gradients(subject: Subject, pixels: Tensor, labels: Tensor, edits: Mapping[str, Edit]) -> dict[str, tuple[Tensor, Tensor]]:
     """Site -> (activation, gradient of the margin), both [n, C, space]."""
     names = [site.value for site in subject.sites]
-    with torch.enable_grad():
+    with torch.enable_grad(), subject.precision():
         scores, kept = subject.values(pixels.clone().requires_grad_(), names, edits)
-        found = torch.autograd.grad(margins(scores, labels).sum(), [kept[name] for name in names], allow_unused=True)
+        found = torch.autograd.grad(margins(scores.float(), labels).sum(), [kept[name] for name in names], allow_unused=True)
     result = {}
     for site, gradient in zip(subject.sites, found, strict=True):
-        value = kept[site.value].detach()
-        slope = torch.zeros_like(value) if gradient is None else gradient
+        value = kept[site.value].detach().float()
+        slope = torch.zeros_like(value) if gradient is None else gradient.float()
         result[site.value] = (channels_first(value, site.axis), channels_first(slope, site.axis))
     return result
 
@@ -100,25 +104,44 @@ def clean_means(subject: Subject, data: Split) -> Scores:
 
 def importance(subject: Subject, data: Split, means: Scores, edits: Mapping[str, Edit]) -> Scores:
     """What each channel contributes to the margin of the true class on clean images."""
-    total: Scores = {}
-    for rows in torch.arange(len(data)).split(CHUNK):
+
+    def one(rows: Tensor) -> Scores:
         part = data.take(rows)
-        for name, (value, gradient) in gradients(subject, part.pixels, part.labels, edits).items():
-            centre = means[name].to(value)[None, :, None]
-            total[name] = total.get(name, torch.zeros(())) + ((value - centre) * gradient).sum(2).abs().sum(0).cpu()
-    return {name: value / len(data) for name, value in total.items()}
+        found = gradients(subject, part.pixels, part.labels, edits)
+        return {
+            name: ((value - means[name].to(value)[None, :, None]) * gradient).sum(2).abs().sum(0).cpu()
+            for name, (value, gradient) in found.items()
+        }
+
+    return averaged(over_parts(subject, len(data), one), len(data))
 
 
-def attribution(subject: Subject, data: Split, trigger: Inverted, edits: Mapping[str, Edit]) -> Scores:
-    """How much of the way to the trigger's label runs through each channel."""
-    others, total = data.without(trigger.label), Scores()
-    for part in others.pixels.split(CHUNK):
-        labels = torch.full((len(part),), trigger.label, device=part.device)
-        before, after = gradients(subject, part, labels, edits), gradients(subject, trigger.apply(part), labels, edits)
-        for name, (value, slope) in before.items():
-            way = (after[name][0] - value) * (after[name][1] + slope) / 2
-            total[name] = total.get(name, torch.zeros(())) + way.sum((0, 2)).cpu()
-    return {name: value / max(len(others), 1) for name, value in total.items()}
+def attributions(subject: Subject, data: Split, triggers: Sequence[Inverted], edits: Mapping[str, Edit]) -> list[Scores]:
+    """How much of the way to the label runs through each channel, for each of the triggers, which are all for one label."""
+    label = triggers[0].label
+    others = data.without(label).pixels
+
+    def one(rows: Tensor) -> list[Scores]:
+        part = others[rows]
+        labels = torch.full((len(part),), label, device=part.device)
+        before, ways = gradients(subject, part, labels, edits), list[Scores]()
+        for trigger in triggers:
+            after = gradients(subject, trigger.apply(part), labels, edits)
+            ways.append({n: ((after[n][0] - v) * (after[n][1] + slope) / 2).sum((0, 2)).cpu() for n, (v, slope) in before.items()})
+        return ways
+
+    found = over_parts(subject, len(others), one)
+    return [averaged([ways[k] for ways in found], len(others)) for k in range(len(triggers))]
+
+
+def over_parts(subject: Subject, n: int, one: Callable[[Tensor], T]) -> list[T]:
+    """`one` of each part of `n` rows."""
+    return side_by_side([partial(one, rows) for rows in torch.arange(n).split(CHUNK)], subject.device.type)
+
+
+def averaged(parts: Sequence[Scores], n: int) -> Scores:
+    """The mean over `n` images of what was summed over parts of them."""
+    return {name: torch.stack([part[name] for part in parts]).sum(0) / max(n, 1) for name in parts[0]}
 
 
 def rank(
@@ -130,8 +153,7 @@ def rank(
     names = [site.value for site in subject.sites]
     flat = torch.cat([cost[name] for name in names])
     score = torch.zeros_like(flat)
-    for trigger in triggers:
-        way = attribution(subject, subject.learn, trigger, edits)
+    for way in attributions(subject, subject.learn, triggers, edits):
         found = torch.cat([way[name] for name in names])
         score += found / found.amax().clamp_min(1e-12)
     score = score / (flat + FLOOR * flat.median()).clamp_min(1e-12) ** power

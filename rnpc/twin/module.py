@@ -70,9 +70,7 @@ class Twin(nn.Module):
         self._slots = slots
         self.eval()
 
-    def forward(
-        self, x: Tensor, edits: Mapping[str, Edit] | None = None, capture: Collection[str] = ()
-    ) -> Any:
+    def forward(self, x: Tensor, edits: Mapping[str, Edit] | None = None, capture: Collection[str] = ()) -> Any:
         """Logits of `x` [n, ...]; with `capture`, also the named values.
 
         Args:
@@ -116,9 +114,7 @@ class Twin(nn.Module):
             raise
 
     @staticmethod
-    def _watch(
-        name: str, value: Tensor, edits: Mapping[str, Edit], capture: Collection[str], kept: dict[str, Tensor]
-    ) -> Tensor:
+    def _watch(name: str, value: Tensor, edits: Mapping[str, Edit], capture: Collection[str], kept: dict[str, Tensor]) -> Tensor:
         if name in edits:
             value = edits[name](value)
         if name in capture:

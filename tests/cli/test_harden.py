@@ -92,7 +92,7 @@ def test_report_and_timings(hardened: Any) -> None:
     page = (hardened.folder / "report" / "report.html").read_text()
     assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
     seconds = json.loads((hardened.folder / "timings.json").read_text())
-    assert {"load model", "unlearn", "recover", "invert triggers", "cut", "write and measure"} <= set(seconds)
+    assert {"load model", "unlearn and invert triggers", "rank channels", "cut", "invert again", "write and measure"} <= set(seconds)
     assert all(value >= 0 for value in seconds.values()) and str(hardened.folder) not in hardened.out + page
 
 

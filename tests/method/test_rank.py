@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnpc.method.rank import Channel, attribution, clean_means, edits_of, importance, margins, rank
+from rnpc.method.rank import Channel, attributions, clean_means, edits_of, importance, margins, rank
 from rnpc.method.subject import Subject
 from rnpc.method.trigger import FORMS, Effort, Inverted, invert
 
@@ -37,8 +37,8 @@ def test_scores_are_finite(subject: Subject, triggers: list[Inverted]) -> None:
     means = clean_means(subject, subject.learn)
     cost = importance(subject, subject.learn, means, {})[SITE]
     assert torch.isfinite(cost).all() and (cost >= 0).all() and (cost[38:] == 0).all() and (cost[:36] > 0).all()
-    for trigger in triggers:
-        assert torch.isfinite(attribution(subject, subject.learn, trigger, {})[SITE]).all()
+    for way in attributions(subject, subject.learn, triggers, {}):
+        assert torch.isfinite(way[SITE]).all()
 
 
 def test_the_planted_channels_come_first(subject: Subject, triggers: list[Inverted]) -> None:
