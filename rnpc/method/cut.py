@@ -1,13 +1,15 @@
 """How many channels: cut along the ranking until the label is as dear to reach as others, and never beyond the accuracy budget.
 
 The search goes in rounds. In a round channels fall in the order of the ranking, those that clean images would miss passed over (`guard`),
-until a trigger that made the ranking has lost its force in one of its forms (`GONE`). Triggers are inverted afresh in the cut model then:
-they say what the label costs now, and rank the channels that are left for the next round. The search ends when the label is about as dear
-as the cheapest other label was in the original (`ENOUGH`). The old triggers would be the wrong judges: they hold natural features of the
-label as well, which go on to work when the backdoor is gone, and an attacker's trigger may work on when they fail.
+until a trigger that made the ranking has lost its force in one of its forms (`GONE`), and in later rounds a few at least. Triggers are
+inverted afresh in the cut model then: they say what the label costs now, and rank the channels that are left for the next round. The
+search ends when the label is about as dear as the cheapest other label was in the original (`ENOUGH`). The old triggers would be the wrong
+judges: they hold natural features of the label as well, which go on to work when the backdoor is gone, and an attacker's trigger may
+work on when they fail.
 
-Where budget, rounds or channels end first, the cut with the dearest label is taken, if the verdict's rule would no longer convict it
-(`LEAST`); else there is none.
+Where that is not reached, because the budget or the rounds end first or because rounds no longer make the label dearer (`GAIN`), the cut
+with the dearest label is made, or one with fewer channels that comes near it (`NEAR`). It has to be so dear that the verdict's rule would
+no longer convict it (`LEAST`), or several times dearer than in the original (`TIMES`); else there is none.
 
 A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. Which channels come
 next follows from the learn images; the judged ones only tell which cuts are allowed. A round ends when the drop itself exceeds the budget.
@@ -16,7 +18,7 @@ The level of 95 % holds cut by cut, not for the search as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -32,8 +34,9 @@ from rnpc.speed import side_by_side
 from rnpc.stats import drop_bound, rate
 
 GONE = 0.05
-ENOUGH, LEAST = 0.9, BACKDOORED_BELOW
-ROUNDS = 5
+ENOUGH, LEAST, TIMES = 0.9, BACKDOORED_BELOW, 4.0
+ROUNDS, GAIN, NEAR = 8, 1.1, 0.9
+MOST_LEAST = 8
 POWERS = (1.5, 2.0)
 GRID = (1, 2, 4, 6, 8, 12, 16)
 
@@ -85,32 +88,46 @@ def search(task: Task, triggers: Sequence[Inverted]) -> Search:
     """Cut until the label is dear, or as far as the budget allows. `chosen` indexes the cut to make, None where there is none."""
     found, hard = Search(triggers=list(triggers)), strained(task.subject.learn, task.seed)
     right = (task.subject.predict(task.subject.judge.pixels) == task.subject.judge.labels).cpu().numpy()
-    taken, ratio, reached = list[Channel](), 0.0, list[int]()
+    taken, reached = list[Channel](), dict[int, float]()
     for step in range(ROUNDS):
         task.tell("rank channels", None)
         order = rank(task.subject, found.triggers, task.means, taken=taken, power=POWERS[min(step, 1)])
         found.ranked = found.ranked or order
-        path, last = advance(task, found, taken, spared(task.subject, order, taken, hard), right)
+        least = min(2 ** max(step - 1, 0), MOST_LEAST)
+        path, last = advance(task, found, taken, least, spared(task.subject, order, taken, hard), right)
         if last is None:
             found.path = found.path or path
             break
         taken = found.path = path[: found.cuts[last].channels]
         task.tell("invert again", None)
         found.triggers = reinvert(task, taken, step)
-        ratio = relative_cost(found.triggers, task.reference)
+        ratio, before = relative_cost(found.triggers, task.reference), max(reached.values(), default=0.0)
         found.cuts[last] = replace(found.cuts[last], ratio=ratio)
-        reached.append(last)
-        if ratio >= ENOUGH:
+        reached[last] = ratio
+        if ratio >= ENOUGH or (step > 1 and ratio < GAIN * before):
             break
-    best = max(reached, key=lambda i: found.cuts[i].ratio or 0.0, default=None)
-    found.chosen = best if best is not None and (found.cuts[best].ratio or 0.0) > LEAST else None
+    found.chosen = choose(reached, relative_cost(triggers, task.reference))
     return found
 
 
+def choose(reached: Mapping[int, float], original: float) -> int | None:
+    """The cut to make: of those that come near the dearest label the first, None where even that label is still cheap.
+
+    `reached`: cut -> ratio, in the order of the search; `original`: the ratio before any cut.
+    """
+    best = max(reached.values(), default=0.0)
+    if best <= LEAST and best < TIMES * original:
+        return None
+    return next((cut for cut, ratio in reached.items() if ratio >= min(ENOUGH, NEAR * best)), None)
+
+
 def advance(
-    task: Task, found: Search, taken: list[Channel], more: Iterator[Channel], right: np.ndarray
+    task: Task, found: Search, taken: list[Channel], least: int, more: Iterator[Channel], right: np.ndarray
 ) -> tuple[list[Channel], int | None]:
-    """Judge cuts beyond `taken` until a known trigger has lost its force; the path and the index of the last allowed cut, if any."""
+    """Judge cuts beyond `taken`, by at least `least` channels, until a known trigger has lost its force.
+
+    The path, and the index of the last allowed cut, if any.
+    """
     path, last = list(taken), None
     for extra in GRID:
         path.extend(islice(more, len(taken) + extra - len(path)))
@@ -121,7 +138,8 @@ def advance(
         task.tell(f"cut: {len(path)} channels", cut.accuracy)
         if cut.bound <= task.budget:
             last = len(found.cuts) - 1
-        if cut.drop > task.budget or (cut.known <= GONE and last == len(found.cuts) - 1):
+        gone = cut.known <= GONE and extra >= least and last == len(found.cuts) - 1
+        if gone or cut.drop > task.budget:
             break
     return path, last
 

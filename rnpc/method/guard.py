@@ -16,6 +16,7 @@ from rnpc.method.rank import Channel, edits_of
 from rnpc.method.subject import BATCH, Split, Subject
 
 TOLERANCE = 0.01
+PATIENCE = 40
 CONTRAST, BRIGHTNESS, NOISE, SHIFT = 0.3, 0.05, 0.04, 1 / 16
 
 
@@ -44,17 +45,21 @@ def clean_loss(subject: Subject, data: Split, cut: Sequence[Channel]) -> float:
 def spared(subject: Subject, order: Sequence[Channel], taken: Sequence[Channel], data: Split) -> Iterator[Channel]:
     """The channels of `order` that may fall, one after the other, each judged with those before it and `taken` cut.
 
-    The last channel of a site never falls.
+    The last channel of a site never falls. After `PATIENCE` channels in a row that may not fall, those behind them are not tried.
     """
     cut, loss = list(taken), clean_loss(subject, data, taken)
     left = {site.value: site.channels for site in subject.sites}
     for channel in cut:
         left[channel.site] -= 1
+    refused = 0
     for channel in order:
         if left[channel.site] <= 1:
             continue
-        after = clean_loss(subject, data, [*cut, channel])
+        if refused == PATIENCE:
+            return
+        after, refused = clean_loss(subject, data, [*cut, channel]), refused + 1
         if after - loss <= TOLERANCE:
+            refused = 0
             cut.append(channel)
             left[channel.site] -= 1
             loss = after
