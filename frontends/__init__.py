@@ -20,7 +20,7 @@ def load(path: str | Path, arch: str | None = None, trust: bool = False, shape: 
     beside them says it. Raises InputRefused for what cannot be read, UsageError where `arch` is missing or has no place.
     """
     path = Path(path)
-    kind = sniff(onnx_file.read(path))
+    kind = sniff(onnx_file.read(path), path.name)
     if kind == "torchscript":
         raise InputRefused("a TorchScript archive", where=path.name, todo="export the module as ONNX, or save its state_dict")
     if kind == "weights":
@@ -38,24 +38,28 @@ def load(path: str | Path, arch: str | None = None, trust: bool = False, shape: 
     return onnx_file.load(path)
 
 
-def sniff(data: bytes) -> str:
+def sniff(data: bytes, name: str = "model") -> str:
     """What the bytes are: 'exported', 'weights', 'torchscript', or else 'onnx'."""
     if data[:4] == b"PK\x03\x04":
-        return archive(data)
+        return archive(data, name)
     if data[:1] == b"\x80" or is_safetensors(data):
         return "weights"
     return "onnx"
 
 
-def archive(data: bytes) -> str:
-    """What a zip archive of torch's holds, by its members."""
+def archive(data: bytes, name: str) -> str:
+    """What a zip archive of torch's holds, by its members. Raises InputRefused for a damaged archive, or one of something else."""
     try:
-        names = [name.partition("/")[2] for name in zipfile.ZipFile(io.BytesIO(data)).namelist()]
+        members = [member.partition("/")[2] for member in zipfile.ZipFile(io.BytesIO(data)).namelist()]
     except zipfile.BadZipFile:
-        raise InputRefused("a damaged zip archive", where="model", todo="save the model again") from None
-    if any(name == "constants.pkl" or name.startswith("code/") for name in names):
+        raise InputRefused("a damaged zip archive", where=name, todo="save the model again") from None
+    if any(member == "constants.pkl" or member.startswith("code/") for member in members):
         return "torchscript"
-    return "weights" if "data.pkl" in names else "exported"
+    if "data.pkl" in members:
+        return "weights"
+    if not any(member == "archive_format" or member.startswith("models/") for member in members):
+        raise InputRefused("a zip archive, not a model", where=name, todo=onnx_file.EXPORT)
+    return "exported"
 
 
 def is_safetensors(data: bytes) -> bool:

@@ -15,7 +15,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from rnpc.errors import InputRefused, SurroundingsError
+from rnpc import files
+from rnpc.errors import InputRefused
 from rnpc.frontends import signature
 from rnpc.passes import external, intake, wire
 from rnpc.passes.sites import find_sites
@@ -44,8 +45,8 @@ def program(name: str, data: bytes, folder: Path | None = None) -> Program:
     if folder is not None:
         data, edits = external.inline(data, folder, name)
         if edits:
-            files = sorted({edit["file"] for edit in edits})
-            notes.append(f"external data inlined: {len(edits)} tensors of {', '.join(files)}; the digest is of the self-contained model")
+            sources = sorted({edit["file"] for edit in edits})
+            notes.append(f"external data inlined: {len(edits)} tensors of {', '.join(sources)}; the digest is of the self-contained model")
             model = parse(data, name)
     shown = signature.infer(model, name)
     sites = find_sites(model)
@@ -59,15 +60,16 @@ def program(name: str, data: bytes, folder: Path | None = None) -> Program:
 
 
 def read(path: Path) -> bytes:
-    """The file's bytes. Raises InputRefused for no file, a directory or an empty file."""
-    if not path.exists():
+    """The file's bytes. Raises InputRefused for no file, a directory, an empty file, or one that may not be read."""
+    found = files.kind(path)
+    if found is None:
         raise InputRefused("no such file", where=str(path), todo="check the path")
-    if not path.is_file():
-        raise InputRefused("a directory, not a model file", where=str(path), todo=EXPORT)
+    if found != "file":
+        raise InputRefused(f"a {'directory' if found == 'folder' else 'device'}, not a model file", where=str(path), todo=EXPORT)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SurroundingsError(f"not readable ({error.strerror})", where=str(path), todo="check its permissions") from error
+        raise files.unreadable(str(path), error) from error
     if not data:
         raise InputRefused("an empty file", where=path.name, todo=EXPORT)
     return data

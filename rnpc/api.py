@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,16 +24,16 @@ from rnpc.api_inputs import Inputs
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
 from rnpc.data.preprocess import to_input
-from rnpc.errors import Exit, InputRefused, UsageError
+from rnpc.errors import Exit, Inconclusive, InputRefused, UnsupportedOperator, UsageError
 from rnpc.method import blind, paper
 from rnpc.method.decision import Decision, Tell
 from rnpc.passes import provenance
 from rnpc.passes.zero import zero
-from rnpc.program import FilterSite, Plan, Program, SitePlan
+from rnpc.program import SEEDS, FilterSite, Plan, Program, SitePlan
 from rnpc.report import write as write_report
 from rnpc.report.evidence import Evidence
 from rnpc.runtime import THREADS, Device, Session, predict
-from rnpc.twin import build
+from rnpc.twin import Twin, build
 from rnpc.twin.parity import prove
 
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ class Settings:
             raise UsageError("no such method", where=self.method, todo=f"choose one of {', '.join(METHODS)}")
         if not 0 < self.max_ca_drop < 1:
             raise UsageError(f"{self.max_ca_drop} is no share", where="--max-ca-drop", todo="choose a number between 0 and 1")
+        if self.seed not in SEEDS:
+            raise UsageError(f"{self.seed} is no seed", where="--seed", todo=f"choose 0 to {SEEDS[-1]}")
 
 
 @dataclass(frozen=True)
 class Result:
-    """`data`: the bytes of the output, None where none is to be written. `plan`: None where nothing was cut."""
+    """`data`: the bytes of the output, None where none is to be written. `plan`: None where nothing was cut. `written`: the model files."""
 
     document: dict[str, Any]
     evidence: Evidence
@@ -72,6 +74,7 @@ class Result:
     data: bytes | None
     program: Program
     timings: dict[str, float] = field(default_factory=dict)
+    written: tuple[Path, ...] = ()
 
     @property
     def exit_code(self) -> Exit:
@@ -176,38 +179,40 @@ def harden_file(
 ) -> Result:
     """Harden a model file; writes `out` (default: nothing) and the report folder. Raises the errors of `rnpc.errors`."""
     settings = settings or Settings()
-    if out is not None and arch is not None and Path(out).suffix == ".safetensors":
-        out = Path(out).with_suffix(".onnx")  # the pair is named by either
-    if out is not None:
-        files.check_outputs(places_of(Path(out), arch), [model] if isinstance(data, ImageSet) else [model, data])
+    places = [] if out is None else places_of(Path(out), arch)
+    files.check_outputs(places, [*api_inputs.files_of(model, flags), *([] if isinstance(data, ImageSet) else [data])])
     if report is not None:
         files.make_folder(report)
     start = time.perf_counter()
     program, folder = api_inputs.load_program(model, arch, trust, None if flags is None else flags.size)
     loaded = time.perf_counter() - start
-    name = None if out is None else Path(out).name
+    name = places[0].name if places else None
     result = harden_program(program, data, settings, flags=flags, folder=folder, progress=progress, name=name)
     result.timings["load model"] = loaded
-    if out is not None and result.data is not None:
-        files.write_all(outputs_of(Path(model), Path(out), result, arch), [model])
+    if places and result.data is not None:
+        outputs = outputs_of(Path(model), places, result)
+        files.write_all(outputs, [model])
+        result = replace(result, written=tuple(outputs))
     if report is not None:
         write_report(report, result.document, result.evidence)
     return result
 
 
 def places_of(out: Path, arch: str | None) -> list[Path]:
-    """Where the ONNX file goes, and the safetensors beside it where the input is weights of an architecture."""
-    return [out] if arch is None else [out, out.with_suffix(".safetensors")]
+    """Where the ONNX file goes, and the safetensors beside it where the input is weights of an architecture; either names the pair."""
+    if arch is None or not out.name:  # `.` and `/` have no name; they are refused as outputs
+        return [out]
+    return [out.with_suffix(".onnx") if out.suffix == ".safetensors" else out, out.with_suffix(".safetensors")]
 
 
-def outputs_of(model: Path, out: Path, result: Result, arch: str | None) -> dict[Path, bytes]:
-    """The ONNX file, and hardened safetensors beside it where the input was weights."""
+def outputs_of(model: Path, places: Sequence[Path], result: Result) -> dict[Path, bytes]:
+    """The ONNX file, and hardened safetensors in the second place where the input was weights."""
     assert result.data is not None
-    outputs = {out: result.data}
-    if arch is not None and result.plan is not None:
+    outputs = {places[0]: result.data}
+    if len(places) > 1 and result.plan is not None:
         from rnpc.frontends import weights
 
-        outputs[places_of(out, arch)[1]] = weights.hardened(model, result.program, result.plan)
+        outputs[places[1]] = weights.hardened(model, result.program, result.plan)
     return outputs
 
 
@@ -225,16 +230,18 @@ def harden_program(
     clock = Clock(progress)
     with threads(settings.threads):
         clock("load images", None, None)
+        twin = twin_of(program)
         inputs = api_inputs.settle(program, folder, data, flags or Flags(), settings.device, threads=settings.threads)
         provenance_free(program)
         clock("prove the twin", None, None)
-        difference = prove_twin(inputs, settings)
+        difference = prove_twin(twin, inputs, settings)
+        del twin  # the method makes its own
         labels = inputs.images.labels if inputs.images.labels is not None else inputs.logits.argmax(1).astype(np.int64)
         device = torch_device(settings.device)
         request = blind.Request(
             program, inputs.images.images, labels, inputs.pre, settings.seed, settings.max_ca_drop, device, settings.force, clock
         )
-        decision = METHODS[settings.method](request)
+        decision = decide(request, settings.method, data)
         clock("write and measure", None, None)
         plan = plan_of(program, decision, settings, inputs.images.digest)
         edited, edits = rewrite(program, plan)
@@ -251,10 +258,28 @@ def provenance_free(program: Program) -> None:
         raise InputRefused("the model was already hardened by rnpc", where=program.name, todo="harden the original instead")
 
 
-def prove_twin(inputs: Inputs, settings: Settings) -> float:
+def twin_of(program: Program) -> Twin:
+    """The twin. It is made first of all, so that unsupported operators are listed before onnxruntime stumbles over one of them."""
+    try:
+        return build(program.model)
+    except UnsupportedOperator as error:
+        raise UnsupportedOperator(error.nodes, where=program.name) from error
+
+
+def decide(request: blind.Request, method: str, data: str | Path | ImageSet) -> Decision:
+    """The method's decision. Raises Inconclusive, which names the data as the user did."""
+    try:
+        return METHODS[method](request)
+    except Inconclusive as error:
+        if isinstance(data, ImageSet) or error.where != "defense data":
+            raise
+        raise Inconclusive(error.what, where=str(data), todo=error.todo) from error
+
+
+def prove_twin(twin: Twin, inputs: Inputs, settings: Settings) -> float:
     """The twin's largest difference from onnxruntime on a few defense images."""
     images = to_input(inputs.images.images[:PROOF_IMAGES], inputs.pre)
-    return prove(build(inputs.program.model), inputs.program.model, images, where=inputs.program.name, threads=settings.threads)
+    return prove(twin, inputs.program.model, images, where=inputs.program.name, threads=settings.threads)
 
 
 def plan_of(program: Program, decision: Decision, settings: Settings, digest: str) -> Plan | None:

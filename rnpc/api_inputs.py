@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rnpc import files
 from rnpc.data import classes, config, images, infer, outputs, probe
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
@@ -22,6 +23,8 @@ from rnpc.runtime import THREADS, Device, Session, predict
 from rnpc.stats import Rate
 
 Progress = Callable[[int, int], None]
+BESIDE = ("preprocessor_config.json", "config.json", "labels.json", "labels.txt")
+"""Files that are read where they lie beside a model."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def settle(
     settled = infer.pixels(pre, program.signature, sources, program.name)
     if settled is None:
         settled = probed(program, found, pre, orders, session, where)
-    logits = predict(session, found, settled)
+    logits = finite(predict(session, found, settled), program.name)
     if not orders:
         facts = gather(program, settled, named, None)
         return Inputs(program, found, settled, session, logits, None, None, names, facts, notes(program, found))
@@ -110,6 +113,20 @@ def settle(
     measured = classes.check(logits, aligned.labels, tried, where)
     facts = gather(program, settled, named, order)
     return Inputs(program, aligned, settled, session, logits, order, measured, names, facts, notes(program, aligned))
+
+
+def files_of(model: str | Path, flags: Flags | None = None) -> list[Path]:
+    """Every file that a run reads for a model: itself, its external data, its preprocessing and labels. No output may be one of them.
+
+    Raises InputRefused where the model cannot be read.
+    """
+    from rnpc.frontends import onnx_file
+    from rnpc.passes import external
+
+    path = Path(model)
+    found = external.sources(onnx_file.read(path), path.parent)
+    found += [flags.preprocess] if flags is not None and flags.preprocess is not None else []
+    return [path, *found, *(place for name in BESIDE if files.kind(place := path.parent / name) == "file")]
 
 
 def load_program(
@@ -172,6 +189,13 @@ def probed(
             "nothing states the preprocessing, and without labels it cannot be found by accuracy", where=program.name, todo=todo
         )
     return probe.probe(found, pre, program.signature.channels, orders, lambda x, p: predict(session, x, p), where)
+
+
+def finite(logits: np.ndarray, where: str) -> np.ndarray:
+    """The scores. Raises InputRefused unless all are finite: the largest of others means nothing."""
+    if not np.isfinite(logits).all():
+        raise InputRefused("the model's scores are not finite on the given images", where=where, todo="check the preprocessing")
+    return logits
 
 
 def data_name(data: str | Path | ImageSet) -> str:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from rnpc.errors import SurroundingsError, UsageError
+from rnpc.errors import InputRefused, RnpcError, SurroundingsError, UsageError
+
+Kind = Literal["file", "folder", "other"]
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
@@ -22,7 +26,7 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
     real = Path(os.path.realpath(path))
     if any(same(real, Path(other)) for other in inputs):
         raise UsageError("the output is an input of this run", where=str(path), todo="choose another output")
-    if real.exists() and not real.is_file():
+    if kind(real, unwritable, str(path)) not in (None, "file"):
         raise SurroundingsError("the output exists and is no regular file", where=str(path), todo="choose another output")
     check_folder(real.parent, str(path))
     return real
@@ -39,7 +43,7 @@ def check_outputs(paths: Sequence[str | Path], inputs: Iterable[str | Path] = ()
 
 def check_folder(folder: Path, where: str) -> None:
     """Raises SurroundingsError unless a file can be made in `folder`: it tries, since permission bits do not tell it all."""
-    if not folder.is_dir():
+    if kind(folder, unwritable, where) != "folder":
         raise SurroundingsError(f"there is no folder {folder}", where=where, todo="make it first, or choose another output")
     try:
         trial = fresh(folder / "trial")
@@ -110,7 +114,26 @@ def same(path: Path, other: Path) -> bool:
         return False
 
 
+def unreadable(where: str, error: OSError) -> InputRefused:
+    """The error for an input that the system does not let us look at."""
+    return InputRefused(f"cannot be read ({error.strerror or error})", where=where, todo="check the path and its permissions")
+
+
 def unwritable(where: str, error: OSError) -> SurroundingsError:
     """The error for an output that cannot be written."""
     todo = "check permissions and space, or choose another output"
     return SurroundingsError(f"cannot be written ({error.strerror or error})", where=where, todo=todo)
+
+
+def kind(path: str | Path, refuse: Callable[[str, OSError], RnpcError] = unreadable, where: str | None = None) -> Kind | None:
+    """What is at `path`, links followed; None where nothing is. Raises what `refuse` makes where the system does not tell.
+
+    `Path.exists` and its like raise OSError for a folder that is closed to the user and for a name that is too long.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte, which a table's row may hold
+        return None
+    except OSError as error:
+        raise refuse(where or str(path), error) from error
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"

@@ -17,6 +17,7 @@ import onnx
 Layout = Literal["NCHW", "NHWC"]
 SiteKind = Literal["conv", "bn", "linear"]
 REWRITE = "rnpc.zero/1"
+SEEDS = range(2**32)  # what every generator takes
 
 
 @dataclass(frozen=True)

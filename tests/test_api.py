@@ -138,6 +138,9 @@ def test_settings_are_checked() -> None:
     for share in (0.0, 1.0, -0.1, float("nan")):
         with pytest.raises(UsageError, match="no share"):
             api.Settings(max_ca_drop=share)
+    for seed in (-1, 2**32):
+        with pytest.raises(UsageError, match="no seed"):
+            api.Settings(seed=seed)
 
 
 def test_weights_in_safetensors_out(
@@ -150,7 +153,9 @@ def test_weights_in_safetensors_out(
     np.savez(tmp_path / "clean.npz", images=data[0], labels=data[1])
     flags = Flags(mean=PLAIN["mean"], std=PLAIN["std"], size=(SIZE, SIZE))
     out = tmp_path / "w.hardened.onnx"
-    api.harden_file(tmp_path / "w.safetensors", tmp_path / "clean.npz", out, flags=flags, arch="tiny_factory:make")
+    asked = {"flags": flags, "arch": "tiny_factory:make"}
+    result = api.harden_file(tmp_path / "w.safetensors", tmp_path / "clean.npz", out.with_suffix(".safetensors"), **asked)  # type: ignore[arg-type]
+    assert result.written == (out, out.with_suffix(".safetensors")) and all(path.is_file() for path in result.written)
     state = load_file(out.with_suffix(".safetensors"))
     assert set(state) == set(module.state_dict())
     assert state["1.weight"][[1, 4]].tolist() == [0.0, 0.0] and state["1.bias"][[1, 4]].tolist() == [0.5, 0.5]

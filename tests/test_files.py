@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnpc import files
-from rnpc.errors import SurroundingsError, UsageError
+from rnpc.errors import InputRefused, SurroundingsError, UsageError
 
 
 def test_a_write_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -62,6 +62,22 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> No
     with pytest.raises(SurroundingsError):
         files.make_folder(tmp_path / "file/sub")
     assert files.make_folder(tmp_path / "a/b").is_dir()
+
+
+def test_what_the_system_does_not_tell_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.kind(tmp_path) == "folder" and files.kind(os.devnull) == "other"
+    assert files.kind(tmp_path / "none") is files.kind(tmp_path / "a\0b") is None
+    with pytest.raises(InputRefused, match="File name too long"):
+        files.kind(tmp_path / ("x" * 300))
+    with pytest.raises(SurroundingsError, match="File name too long"):
+        files.check_output(tmp_path / ("x" * 300))
+
+    def closed(path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", closed)
+    with pytest.raises(InputRefused, match="Permission denied"):
+        files.kind(tmp_path / "model.onnx")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -94,6 +94,9 @@ class Attack:
         poisoned[chosen] = self.relabel(labels[chosen], classes)
         return Poisoned(images, poisoned, chosen)
 
+    def check_batch(self, size: int) -> None:
+        """Raises UsageError where a batch of this size leaves nothing to poison. Only attacks that poison batches have a limit."""
+
     def on_batch(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Change one training batch before augmentation and normalisation. Does nothing by default."""
         return images, labels

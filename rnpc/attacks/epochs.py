@@ -61,6 +61,7 @@ class Trainer:
         if self.steps_each == 0:
             what = f"{len(self.labels)} images do not fill a batch of {spec.batch}"
             raise UsageError(what, where=spec.dataset, todo="raise --fraction")
+        attack.check_batch(spec.batch)
         self.mean, self.std = (torch.tensor(v, device=device)[None, :, None, None] for v in (data.mean, data.std))
         torch.manual_seed(spec.seed)
         channels, size, _ = data.shape

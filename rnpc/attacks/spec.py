@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,6 +12,7 @@ from rnpc import attacks, models
 from rnpc.attacks.base import Attack, Shape, Target
 from rnpc.data import datasets
 from rnpc.errors import UsageError
+from rnpc.program import SEEDS
 
 PROTOCOL = "rnpc.victim/1"
 """Changes whenever the same spec would train another victim, so that caches keyed by it are not used again."""
@@ -46,6 +48,9 @@ class VictimSpec:
             raise UsageError("no such data set", where=self.dataset, todo=f"choose one of {', '.join(datasets.names())}")
         if self.arch not in models.names():
             raise UsageError("no such architecture", where=self.arch, todo=f"choose one of {', '.join(models.names())}")
+        for name in ("target", "rate"):
+            if getattr(self, name) is not None and name in dict(self.settings):
+                raise UsageError(f"{name} is given twice, as itself and as a setting", where=self.attack, todo="give it once")
         self.create()
 
     def _limits(self) -> list[tuple[str, bool, str]]:
@@ -55,8 +60,8 @@ class VictimSpec:
             ("fraction", 0 < self.fraction <= 1, "choose a share in (0, 1]"),
             ("epochs", self.epochs >= 1, "train for at least 1"),
             ("batch", self.batch >= 2, "choose at least 2"),
-            ("lr", self.lr > 0, "choose a rate above 0"),
-            ("seed", 0 <= self.seed < 2**31, "choose 0 to 2147483647"),
+            ("lr", 0 < self.lr < math.inf, "choose a rate above 0"),
+            ("seed", self.seed in SEEDS, f"choose 0 to {SEEDS[-1]}"),
         ]
 
     def create(self) -> Attack:

@@ -29,7 +29,7 @@ from rnpc.attacks.spec import VictimSpec
 from rnpc.data import datasets
 from rnpc.data.datasets import Dataset
 from rnpc.errors import SurroundingsError, UsageError
-from rnpc.files import make_folder, write_all
+from rnpc.files import kind, make_folder, unwritable, write_all
 
 SCRATCH = ".training"
 SPEC, MEASURED = "spec.json", "measured.json"
@@ -90,9 +90,12 @@ def finished(spec: VictimSpec, folder: Path) -> dict[str, Any] | None:
 
 def check_folder(spec: VictimSpec, folder: Path) -> None:
     """Raises UsageError where the folder holds anything but unfinished training of this spec."""
-    if not folder.is_dir():
+    if kind(folder, unwritable) != "folder":
         return
-    held = sorted(p.name for p in folder.iterdir())
+    try:
+        held = sorted(p.name for p in folder.iterdir())
+    except OSError as error:
+        raise unwritable(str(folder), error) from error
     if SPEC in held and (folder / SPEC).read_bytes() == (spec.to_json() + "\n").encode():
         return
     if SPEC in held:

@@ -36,6 +36,8 @@ class WaNet(Attack):
 
     def check(self, classes: int, shape: Shape) -> None:
         super().check(classes, shape)
+        if self.cross < 0:
+            raise UsageError(f"cross cannot be {self.cross:g}", where=self.name, todo="choose 0 or more, such as 2")
         if self.rate * (1 + self.cross) > 1:
             raise UsageError("triggered and noise-mode images exceed the batch", where=self.name, todo="lower rate or cross")
         if self.grid < 2 or self.strength <= 0:
@@ -59,12 +61,15 @@ class WaNet(Attack):
         """Nothing: all poisoning happens in the batches."""
         return Poisoned(images, labels, torch.arange(0))
 
+    def check_batch(self, size: int) -> None:
+        if round(self.rate * size) == 0:
+            what = f"a poisoning rate of {self.rate:g} leaves none of a batch of {size} to poison"
+            raise UsageError(what, where=self.name, todo="raise --rate")
+
     def on_batch(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        self.check_batch(len(images))
         # The batches come shuffled, so the first images are a random draw.
         triggered = round(self.rate * len(images))
-        if triggered == 0:
-            what = f"a poisoning rate of {self.rate:g} leaves none of a batch of {len(images)} to poison"
-            raise UsageError(what, where=self.name, todo="raise --rate")
         until = triggered + round(triggered * self.cross)
         images, labels = images.clone(), labels.clone()
         _, channels, height, width = images.shape

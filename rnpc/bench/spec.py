@@ -22,9 +22,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from rnpc import files
 from rnpc.attacks.spec import VictimSpec
 from rnpc.data import datasets
 from rnpc.errors import InputRefused, UsageError
+from rnpc.program import SEEDS
 
 SCHEMA = "rnpc.bench/1"
 BUILT_IN = Path(__file__).parent / "specs"
@@ -79,7 +81,7 @@ def load(spec: str) -> BenchSpec:
     """The SPEC at a path, or the built-in one of that name. Raises UsageError (a wrong field) or InputRefused (no such file, no TOML)."""
     path = Path(spec)
     built_in = BUILT_IN / f"{spec}.toml"
-    if not path.is_file() and spec.isidentifier() and built_in.is_file():
+    if files.kind(path) != "file" and spec.isidentifier() and built_in.is_file():
         path = built_in
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -114,7 +116,7 @@ def hardening(raw: dict[str, Any], name: str, victims: tuple[VictimSpec, ...], w
     known(raw, ("forms", "images", "seeds", "methods"), place)
     images = need(raw, "images", lambda v: is_int(v) and v >= 1, "a number of images from 1", place)
     forms = each_once(raw, "forms", lambda f: f in FORMS, ", ".join(FORMS), place)
-    seeds = each_once(raw, "seeds", lambda s: is_int(s) and s >= 0, "integers from 0", place)
+    seeds = each_once(raw, "seeds", lambda s: is_int(s) and s in SEEDS, f"integers from 0 to {SEEDS[-1]}", place)
     methods = each_once(raw, "methods", lambda m: m in METHODS, ", ".join(METHODS), place)
     return BenchSpec(name, victims, forms, images, seeds, methods, where)
 

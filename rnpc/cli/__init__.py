@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -51,7 +53,14 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point: runs a command and exits with a code of `errors.Exit`."""
-    sys.exit(run(argv))
+    code = run(argv)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:  # told already; Python would try once more at its end and exit with a code of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -61,27 +70,59 @@ def run(argv: list[str] | None = None) -> int:
     # if it is set before torch is loaded, and changes no result.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    stdout = sys.stdout
     try:
         result = cli.main(args=argv, prog_name="rnpc", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return int(result) if isinstance(result, int) else Exit.OK
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
-        return Exit.USAGE
+        return wrong_usage(error)
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        # The reader went away: click puts a wrapper in the place of standard output and leaves with 1, which would be a finding.
+        sys.stdout = stdout
+        return Exit.SURROUNDINGS
     except (click.Abort, KeyboardInterrupt):
         return fail("interrupted; what was there before is unchanged", Exit.INTERRUPTED)
     except RnpcError as error:
         return fail(str(error), error.exit_code)
     except MemoryError:
         return fail("out of memory; close other programs or use fewer images", Exit.SURROUNDINGS)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in UNWRITTEN and error.filename is None:
+            return unwritten(error)
         return fail(f"a defect of rnpc; the traceback is in {write_traceback()}, please report it", Exit.DEFECT)
 
 
+UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a write to an open stream fails with; files that rnpc writes by name have errors of their own."""
+
+
+def wrong_usage(error: click.ClickException) -> int:
+    """click's error as one line. A group without a command shows its help, as click does."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return Exit.USAGE
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    line = " ".join(error.format_message().split()).rstrip(".")
+    return fail(f"{line}; see `{context.command_path if context else 'rnpc'} --help`", Exit.USAGE)
+
+
+def unwritten(error: OSError) -> int:
+    """Standard output that takes no more. A reader that went away knows that it did."""
+    if error.errno == errno.EPIPE:
+        return Exit.SURROUNDINGS
+    return fail(f"standard output: cannot be written ({error.strerror}); make space, or send it elsewhere", Exit.SURROUNDINGS)
+
+
 def fail(line: str, code: Exit) -> int:
-    """Print one line and pass the code on."""
-    click.echo(f"rnpc: {line}", err=True)
+    """Print one line and pass the code on, even where nobody reads the line."""
+    with contextlib.suppress(OSError):
+        click.echo(f"rnpc: {line}", err=True)
     return code
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from rnpc.cli.options import PLACE
 from rnpc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("attack", short_help="Train a backdoored (or clean) victim.")
 @click.argument("name")
 @click.option("--dataset", default="gtsrb", show_default=True, help="gtsrb, cifar10 or mnist.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the data set (mnist needs none).")
+@click.option("--data-root", type=PLACE, help="Folder that holds the data set (mnist needs none).")
 @click.option("--arch", default="resnet18", show_default=True, help="resnet18 or vgg16.")
 @click.option("--width", default=16, show_default=True, help="Channels of the first stage; 64 is the usual network.")
 @click.option("--target", metavar="LABEL|next", help="Class that triggered images go to; next means label + 1.  [default: the attack's]")
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--threads", default=2, show_default=True, help="Threads; rounding depends on their number.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the victim: new, empty, or one to resume.")
+@click.option("-o", "--out", required=True, type=PLACE, help="Folder for the victim: new, empty, or one to resume.")
 def command(
     name: str,
     data_root: Path | None,

@@ -21,9 +21,9 @@ def command() -> None:
 
 
 @command.command("harden")
-@click.argument("spec")
-@click.option("--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Folder that holds the data sets (mnist needs none).")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Victims, results and tables; may be shared.")
+@click.argument("spec", type=options.Place(readable=False, path_type=str))
+@click.option("--data-root", type=options.PLACE, metavar="DIR", help="Folder that holds the data sets (mnist needs none).")
+@click.option("--out", required=True, type=options.PLACE, metavar="DIR", help="Victims, results and tables; may be shared.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at a time.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each; part of what results are kept by.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to run.")

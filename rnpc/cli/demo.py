@@ -23,7 +23,7 @@ TARGET = 7
 
 
 @click.command("demo")
-@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("rnpc-demo"), show_default=True, metavar="DIR")
+@click.option("-o", "--out", type=options.PLACE, default=Path("rnpc-demo"), show_default=True, metavar="DIR")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws what is random in the method.")
 @options.device_options
 def command(out: Path, seed: int, device: Any, threads: int) -> int:
@@ -37,11 +37,11 @@ def command(out: Path, seed: int, device: Any, threads: int) -> int:
     from rnpc.cli.harden_progress import Progress
 
     console, data = Console(highlight=False, soft_wrap=True), folder()
+    settings = api.Settings(seed=seed, device=device, threads=threads)
     files.make_folder(out)
     model, hardened = data / "model.onnx", out / "model.hardened.onnx"
     console.print("A classifier of handwritten digits from someone else, and 500 clean digits of our own. Can it be trusted?")
     with Progress() as progress:
-        settings = api.Settings(seed=seed, device=device, threads=threads)
         result = api.harden_file(model, data / "clean.npz", hardened, settings, progress=progress)
     with Console(stderr=True).status("measuring on 1,000 test digits, now with the trigger"):
         before = measure(model, device, threads)

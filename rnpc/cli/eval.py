@@ -34,13 +34,13 @@ class Attack:
 
 
 @click.command("eval")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Clean images: folder or .npz.")
-@click.option("--triggered-data", type=click.Path(path_type=Path), metavar="DIR", help="Triggered images; class folders are true labels.")
-@click.option("--trigger", type=click.Path(path_type=Path), metavar="ONNX", help="A trigger graph, run on the clean images.")
+@click.argument("model", type=options.PLACE)
+@click.option("--data", required=True, type=options.PLACE, metavar="DIR", help="Clean images: folder or .npz.")
+@click.option("--triggered-data", type=options.PLACE, metavar="DIR", help="Triggered images; class folders are true labels.")
+@click.option("--trigger", type=options.PLACE, metavar="ONNX", help="A trigger graph, run on the clean images.")
 @click.option("--target", metavar="LABEL", help="Target of the attack: an index, a class name, or `next`.")
-@click.option("--min-ca", type=click.FloatRange(0, 1), help="Exit 1 where CA is lower.")
-@click.option("--max-asr", type=click.FloatRange(0, 1), help="Exit 1 where ASR is higher.")
+@click.option("--min-ca", type=options.Share(0, 1), help="Exit 1 where CA is lower.")
+@click.option("--max-asr", type=options.Share(0, 1), help="Exit 1 where ASR is higher.")
 @options.preprocessing_options
 @options.model_options
 @options.device_options
@@ -105,7 +105,7 @@ def waiting(text: str) -> Any:
 
 def measure(inputs: Inputs, triggered: Path | None, trigger: Path | None, target: str, device: Any, threads: int) -> Attack:
     """ASR by a trigger graph on the clean images, or on a folder of triggered ones."""
-    from rnpc import runtime
+    from rnpc import api_inputs, runtime
 
     goal: Any = options.target_of(target, inputs.images.classes or inputs.names, inputs.program.signature.classes)
     if trigger is not None:
@@ -116,7 +116,7 @@ def measure(inputs: Inputs, triggered: Path | None, trigger: Path | None, target
         assert triggered is not None
         logits, labels = from_folder(inputs, triggered)
         source = triggered.name
-    found = runtime.attack_success(logits, labels, goal)
+    found = runtime.attack_success(api_inputs.finite(logits, inputs.program.name), labels, goal)
     if found.n == 0:
         todo = "class folders are true labels: use them, or a flat folder"
         raise InputRefused("every triggered image has the target as its true label", where=source, todo=todo)

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 @click.command("harden")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--defense-data", "data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Clean images, a few hundred.")
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="OUT", help="Hardened file [default: MODEL.hardened.onnx].")
+@click.argument("model", type=options.PLACE)
+@click.option("--defense-data", "data", required=True, type=options.PLACE, metavar="DIR", help="Clean images, a few hundred.")
+@click.option("-o", "--output", "out", type=options.PLACE, metavar="OUT", help="Hardened file [default: MODEL.hardened.onnx].")
 @click.option("--max-ca-drop", type=float, default=0.02, show_default=True, help="Largest loss of clean accuracy, as a share.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws what is random in the method.")
 @click.option("--method", type=click.Choice(["rnp", "rnp-paper"]), default="rnp", show_default=True, help="Blind method, or as published.")
 @click.option("--force", is_flag=True, help="Prune whatever the evidence says; the verdict is then null.")
-@click.option("--report", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Write report.html and report.json there.")
-@click.option("--plan-out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan of edits as JSON.")
-@click.option("--timings", type=click.Path(path_type=Path), metavar="FILE", help="Write seconds by stage as JSON.")
+@click.option("--report", type=options.PLACE, metavar="DIR", help="Write report.html and report.json there.")
+@click.option("--plan-out", type=options.PLACE, metavar="FILE", help="Write the plan of edits as JSON.")
+@click.option("--timings", type=options.PLACE, metavar="FILE", help="Write seconds by stage as JSON.")
 @click.option("--fail-on-finding", is_flag=True, help="Exit 1 where a backdoor was found, although a hardened file was written.")
 @click.option("--dry-run", is_flag=True, help="Decide and report, but write no model.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
@@ -42,12 +42,13 @@ def command(
     MODEL is an ONNX file, an exported program (.pt2), or weights with --arch. A clean model is copied byte for byte; an inconclusive
     run writes none.
     """
-    from rnpc import api, files
+    from rnpc import api, api_inputs, files
     from rnpc.cli.harden_progress import Progress
 
     settings = api.Settings(method=method, max_ca_drop=max_ca_drop, seed=seed, device=device, threads=threads, force=force)
     out = out or model.parent / f"{model.stem}.hardened.onnx"
-    files.check_outputs([place for place in (None if dry_run else out, plan_out, timings) if place is not None], [model, data])
+    places = [*([] if dry_run else api.places_of(out, arch)), *(place for place in (plan_out, timings) if place is not None)]
+    files.check_outputs(places, [*api_inputs.files_of(model, flags), data])
     with Progress(hidden=quiet) as progress:
         result = api.harden_file(
             model, data, None if dry_run else out, settings, flags=flags, report=report, arch=arch, trust=trust, progress=progress
@@ -59,7 +60,7 @@ def command(
     if format == "json":
         options.echo_json(result.document)
     elif not quiet:
-        summary(result, None if dry_run else out, report)
+        summary(result, report)
     return exit_code(result, fail_on_finding)
 
 
@@ -69,7 +70,7 @@ def exit_code(result: Result, fail_on_finding: bool) -> int:
     return 1 if fail_on_finding and found else int(result.exit_code)
 
 
-def summary(result: Result, out: Path | None, report: Path | None) -> None:
+def summary(result: Result, report: Path | None) -> None:
     """The outcome in a few lines on standard output."""
     from rnpc.report.words import describe
 
@@ -77,8 +78,8 @@ def summary(result: Result, out: Path | None, report: Path | None) -> None:
     click.echo(f"{words.headline}. {words.done}")
     for reason in result.document["reasons"]:
         click.echo(f"  evidence  {reason}")
-    if out is not None and result.data is not None:
-        click.echo(f"  written   {out}")
+    for path in result.written:
+        click.echo(f"  written   {path}")
     if report is not None:
         click.echo(f"  report    {report / 'report.html'}")
     for note in [*result.document["notes"], *result.document["warnings"]]:

@@ -35,8 +35,8 @@ class View:
 
 
 @click.command("inspect")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--defense-data", type=click.Path(path_type=Path), metavar="DIR", help="Clean images: folder or .npz.")
+@click.argument("model", type=options.PLACE)
+@click.option("--defense-data", type=options.PLACE, metavar="DIR", help="Clean images: folder or .npz.")
 @options.preprocessing_options
 @options.model_options
 @options.device_options

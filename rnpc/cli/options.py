@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,28 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 THREADS = 2
+
+
+class Share(click.FloatRange):
+    """A share; nan, which lies in every range for click and misses no bound, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return found
+
+
+class Place(click.Path):
+    """A path. An empty text, which a script's unset variable gives, would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PLACE = Place(readable=False, path_type=Path)  # whether it can be read is told by what reads it, with its own exit code
 
 
 def numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -47,9 +70,7 @@ def size_of(_: click.Context, __: click.Parameter, value: str | None) -> tuple[i
 def preprocessing_options(command: Command) -> Command:
     """--preprocess, --mean, --std, --size, --layout; the command gets them as one `flags: rnpc.data.infer.Flags`."""
 
-    @click.option(
-        "--preprocess", type=click.Path(path_type=Path), metavar="FILE", help="A preprocessor_config.json, or timm's config.json."
-    )
+    @click.option("--preprocess", type=PLACE, metavar="FILE", help="A preprocessor_config.json, or timm's config.json.")
     @click.option("--mean", callback=numbers, metavar="NUMBERS", help="Mean a channel, of pixels in [0, 1] (above 2: in 0..255).")
     @click.option("--std", callback=numbers, metavar="NUMBERS", help="Standard deviation a channel, in the same units.")
     @click.option("--size", callback=size_of, metavar="SIZE", help="Input size where the model leaves it open: 32 or 224x256.")

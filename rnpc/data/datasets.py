@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from rnpc.errors import InputRefused, UsageError
+from rnpc.files import unreadable
 
 SOURCES = {"gtsrb": "rnpc.data.gtsrb", "cifar10": "rnpc.data.cifar10", "mnist": "rnpc.data.mnist"}
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -75,7 +76,10 @@ def load(name: str, root: Path | None, *, cache: Path | None = None) -> Dataset:
     if name not in SOURCES:
         raise UsageError("no such data set", where=name, todo=f"choose one of {', '.join(names())}")
     source: Source = importlib.import_module(SOURCES[name]).SOURCE
-    digest = digest_of(name, source.find(root), root)
+    try:
+        digest = digest_of(name, source.find(root), root)
+    except OSError as error:
+        raise unreadable(str(error.filename or root), error) from error
     folder = (cache or cache_home()) / "datasets" / f"{name}-{digest[:16]}"
     arrays = read(folder) or write(folder, source.decode(root))
     train_images, train_labels, test_images, test_labels = arrays

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnpc import files
 from rnpc.data import archive, imagefile, listing
 from rnpc.errors import InputRefused
 from rnpc.program import Preprocessing
@@ -72,12 +73,13 @@ def load(
     pre = size if isinstance(size, Preprocessing) else Preprocessing(height=size[0], width=size[1])
     if channels not in imagefile.MODES:
         raise InputRefused(f"the model wants {channels} channels", where=str(root), todo="rnpc reads images of 1, 3 or 4")
-    if root.is_file() and root.suffix.lower() == ".npz":
+    kind = files.kind(root)
+    if kind == "file" and root.suffix.lower() == ".npz":
         images, labels = archive.read(root, pre, channels)
         names = tuple(f"{i:06d}" for i in range(len(images)))
         return build(images, labels, names, (), f"archive {root.name}")
-    if not root.is_dir():
-        what = "neither a folder nor an .npz file" if root.exists() else "no such file or folder"
+    if kind != "folder":
+        what = "neither a folder nor an .npz file" if kind else "no such file or folder"
         raise InputRefused(what, where=str(root), todo="give a folder of images")
     return from_listing(root, listing.find(root), pre, channels, progress)
 
@@ -85,9 +87,10 @@ def load(
 def common_size(path: str | Path) -> tuple[int, int] | None:
     """(height, width) that all images under `path` share, by their headers; None where they differ or there are none."""
     root = Path(path)
-    if root.is_file():
+    kind = files.kind(root)
+    if kind == "file":
         return archive.size(root)
-    sizes = {imagefile.size(file) for file in listing.find(root).files} - {None} if root.is_dir() else set()
+    sizes = {imagefile.size(file) for file in listing.find(root).files} - {None} if kind == "folder" else set()
     return sizes.pop() if len(sizes) == 1 else None
 
 

@@ -7,11 +7,13 @@ source states is left to `data.probe`. Every field carries its source.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from rnpc import files
 from rnpc.data.config import Stated, from_dict, numbers, read_file, read_json
 from rnpc.errors import InputRefused, UsageError
 from rnpc.program import Preprocessing, Signature
@@ -29,13 +31,20 @@ class Flags:
     size: tuple[int, int] | None = None
     layout: Literal["NCHW", "NHWC"] | None = None
 
+    def __post_init__(self) -> None:
+        for flag, values in (("--mean", self.mean), ("--std", self.std)):
+            if not all(math.isfinite(value) for value in values or ()):
+                raise UsageError(f"{said(values)} is not finite", where=flag, todo="give one number, or one a channel")
+        if any(value <= 0 for value in self.std or ()):
+            raise UsageError(f"{said(self.std)} is not above 0", where="--std", todo="give one number above 0, or one a channel")
+
     def stated(self) -> list[tuple[str, Stated]]:
         """As sources. Raises UsageError where a file and values are both given."""
         single = any(value is not None for value in (self.mean, self.std, self.size, self.layout))
         if self.preprocess is not None and single:
             raise UsageError("--preprocess comes with --mean, --std, --size or --layout", todo="give the file or the values")
         if self.preprocess is not None:
-            if not self.preprocess.is_file():
+            if files.kind(self.preprocess) != "file":
                 raise UsageError("no such file", where=str(self.preprocess), todo="give a preprocessor_config.json to --preprocess")
             return [(f"--preprocess {self.preprocess.name}", read_file(self.preprocess))]
         height, width = self.size or (None, None)
@@ -51,8 +60,13 @@ def unit_of(mean: Sequence[float] | None, std: Sequence[float] | None) -> float 
     return 1.0 if max(abs(v) for v in values) > PIXEL_UNITS else 1 / 255
 
 
+def said(values: Sequence[float] | None) -> str:
+    """Values as they were typed."""
+    return ",".join(f"{value:g}" for value in values or ())
+
+
 def stated(flags: Flags, folder: Path | None, metadata: Mapping[str, str], preset: Preprocessing | None) -> list[tuple[str, Stated]]:
-    """All sources in order."""
+    """All sources in order. Raises UsageError for half of mean and std as a flag where another source states the other half."""
     found = flags.stated()
     if folder is not None:
         found += beside(folder)
@@ -61,17 +75,28 @@ def stated(flags: Flags, folder: Path | None, metadata: Mapping[str, str], prese
         found.append(("metadata", from_meta))
     if preset is not None:
         found.append(("model", from_preset(preset)))
+    check_halves(flags, found)
     return found
+
+
+def check_halves(flags: Flags, sources: Sequence[tuple[str, Stated]]) -> None:
+    """Raises UsageError where a flag gives mean or std alone and a file or the model the other, which would silently not count."""
+    given, open_ = ("--mean", "std") if flags.std is None else ("--std", "mean")
+    if (flags.mean is None) == (flags.std is None):
+        return
+    source = next((name for name, other in sources if name != "flag" and getattr(other, open_) is not None), None)
+    if source is not None:
+        raise UsageError(f"given alone, while {source} states the {open_}", where=given, todo="give --mean and --std together")
 
 
 def beside(folder: Path) -> list[tuple[str, Stated]]:
     """preprocessor_config.json, then config.json, in the model's folder; a config.json may be about other things."""
     found = []
     first = folder / "preprocessor_config.json"
-    if first.is_file():
+    if files.kind(first) == "file":
         found.append((first.name, read_file(first)))
     second = folder / "config.json"
-    if second.is_file():
+    if files.kind(second) == "file":
         raw = read_json(second)
         inner = raw.get("pretrained_cfg", raw)
         if isinstance(inner, dict) and ("mean" in inner or "image_mean" in inner):

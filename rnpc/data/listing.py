@@ -17,6 +17,7 @@ from typing import Any
 
 from rnpc.data.imagefile import SUFFIXES
 from rnpc.errors import InputRefused
+from rnpc.files import kind
 
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")
 LABEL_COLUMNS = ("label", "labels", "classid", "class_id", "class", "class_name", "target")
@@ -37,7 +38,7 @@ def find(root: Path) -> Listing:
     table = find_table(root)
     if table is not None:
         return from_table(root, table)
-    folders = sorted(d for d in visible(root) if d.is_dir())
+    folders = sorted(d for d in visible(root) if kind(d) == "folder")
     classes = [(d.name, images_below(d)) for d in folders]
     if any(files for _, files in classes):
         return from_folders(root, classes)
@@ -49,7 +50,7 @@ def find(root: Path) -> Listing:
 
 def from_folders(root: Path, classes: list[tuple[str, list[Path]]]) -> Listing:
     """Sub-folders are classes. Images beside them would have no class: refused, since leaving them out would be silent."""
-    loose = [f for f in visible(root) if f.is_file() and f.suffix.lower() in SUFFIXES]
+    loose = [f for f in visible(root) if f.suffix.lower() in SUFFIXES and kind(f) == "file"]
     if loose:
         found = f"{len(loose)} images lie beside the class folders ({loose[0].name}, ...)"
         raise InputRefused(found, where=str(root), todo="move them into class folders or list all in metadata.csv")
@@ -61,9 +62,9 @@ def from_folders(root: Path, classes: list[tuple[str, list[Path]]]) -> Listing:
 def find_table(root: Path) -> Path | None:
     """metadata.csv or metadata.jsonl, else the only csv with a file and a label column whose first file is there."""
     for name in ("metadata.csv", "metadata.jsonl"):
-        if (root / name).is_file():
+        if kind(root / name) == "file":
             return root / name
-    tables = [f for f in visible(root) if f.suffix.lower() == ".csv" and f.is_file() and belongs(root, read_rows(f))]
+    tables = [f for f in visible(root) if f.suffix.lower() == ".csv" and kind(f) == "file" and belongs(root, read_rows(f))]
     if len(tables) > 1:
         listed = ", ".join(t.name for t in tables)
         raise InputRefused(f"several tables of labels: {listed}", where=str(root), todo="rename the one that counts to metadata.csv")
@@ -113,7 +114,7 @@ def locate(root: Path, name: str, table: Path) -> Path:
 
 def place(root: Path, name: PurePosixPath) -> Path | None:
     """The file of that name in the folder or its folder of images."""
-    return next((folder / name for folder in (root, root / "Images", root / "images") if (folder / name).is_file()), None)
+    return next((folder / name for folder in (root, root / "Images", root / "images") if kind(folder / name) == "file"), None)
 
 
 def read_rows(table: Path) -> list[dict[str, Any]]:

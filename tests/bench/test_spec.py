@@ -77,6 +77,7 @@ def test_judges_are_new() -> None:
         ("target = 3", 'target = "last"', ("x.toml, [[victim]] 1", "target", "next")),
         ("size = 4", "sise = 4", ("x.toml, [[victim]] 1", "no setting named sise")),
         ('attack = "none"\nwidth = 8', 'attack = "badnets"\ntarget = 3\nsettings = { size = 4 }', ("same victim as [[victim]] 1",)),
+        ("seeds = [1, 2]", "seeds = [4294967296]", ("x.toml, [harden]", "seeds", "0 to 4294967295")),
         ('forms = ["folded"]', 'forms = ["fold"]', ("x.toml, [harden]", "forms", "folded, batchnorm")),
         ("images = 100", "images = 0", ("x.toml, [harden]", "images is 0")),
         ("images = 100\n", "", ("x.toml, [harden]", "images is missing")),

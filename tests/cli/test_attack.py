@@ -49,6 +49,14 @@ def test_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
             "rnpc: --target: 'ten' is neither a class number nor next; give a number from 0, or next",
         ),
         (["badnets", *MNIST, "--set", "size"], 2, "rnpc: badnets: a setting looks like key=value, not 'size'"),
+        (["blend", *MNIST, "--set", "name=x"], 2, "rnpc: blend: no setting named name; choose among target, rate, seed, alpha"),
+        (["blend", *MNIST, "--set", "seed=-1"], 2, "rnpc: blend: seed cannot be -1; choose 0 to 4294967295"),
+        (["blend", *MNIST, "--seed", str(2**32)], 2, "rnpc: blend: seed cannot be 4294967296; choose 0 to 4294967295"),
+        (["blend", *MNIST, "--set", "alpha=nan"], 2, "rnpc: blend: alpha cannot be nan"),
+        (["blend", *MNIST, "--set", f"alpha={'9' * 400}"], 2, "rnpc: blend: alpha cannot be 999"),
+        (["blend", *MNIST, "--set", "alpha=0.1", "--set", "alpha=0.2"], 2, "rnpc: blend: alpha is set twice"),
+        (["badnets", *MNIST, "--set", "target=3", "--target", "4"], 2, "rnpc: badnets: target is given twice"),
+        (["wanet", *MNIST, "--rate", "0.001"], 2, "rnpc: wanet: a poisoning rate of 0.001 leaves none of a batch of 128 to poison"),
         (["badnets", *MNIST, "--threads", "0"], 2, "rnpc: --threads: 0 threads cannot train; choose 1 or more"),
         (
             ["badnets", "--dataset", "gtsrb", "--data-root", "/nowhere"],
@@ -61,7 +69,7 @@ def test_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_one_line_errors(arguments: list[str], code: int, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attack", *arguments, "-o", str(tmp_path / "out")]) == code
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith(line) and err.count("\n") == 1
+    assert out == "" and err.startswith(line) and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_unwritable_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from rnpc.cli import run
@@ -105,6 +108,9 @@ def test_only_images_of_the_target_class_are_no_measurement(
         (["--trigger", "t.onnx"], "needs a target"),
         (["--max-asr", "0.1"], "--max-asr needs triggered images"),
         (["--trigger", "t.onnx", "--triggered-data", "d", "--target", "0"], "both given"),
+        (["--min-ca", "nan"], "no number"),
+        (["--trigger", "t.onnx", "--target", "0", "--max-asr", "nan"], "no number"),
+        (["--data", ""], "an empty path"),
         (["--mean", "a"], "no list of numbers"),
         (["--size", "0x3"], "no size"),
         (["--preprocess", "none.json"], "no such file"),
@@ -131,6 +137,28 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         assert code == Exit.REFUSED and said in err and err.count("\n") == 1 and out == ""
     code, _, err = call(capsys, toy_file, "--data", toy_data, "--trigger", toy_file, "--target", "cat")
     assert code == Exit.USAGE and "neither a class nor an index" in err
+
+
+def test_scores_that_are_not_finite_are_refused(capsys: pytest.CaptureFixture[str], toy_file: Path, toy_data: Path) -> None:
+    model = onnx.load(toy_file)
+    bias = next(t for t in model.graph.initializer if t.name == "bias")
+    bias.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float32), "bias"))
+    onnx.save(model, toy_file)
+    code, out, err = call(capsys, toy_file, "--data", toy_data)
+    assert code == Exit.REFUSED and "scores are not finite" in err and out == ""
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+def test_standard_output_that_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_file: Path, toy_data: Path, number: int
+) -> None:
+    def lost(text: str) -> None:
+        raise OSError(number, "gone")
+
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=lost, flush=lambda: None))
+    assert run(["eval", str(toy_file), "--data", str(toy_data), "--device", "cpu"]) == Exit.SURROUNDINGS
+    err = capsys.readouterr().err
+    assert err.startswith("rnpc: standard output: cannot be written (gone)") if number == errno.ENOSPC else err == ""
 
 
 @pytest.mark.skipif(not VICTIM.is_dir(), reason="needs ../shared/victims")

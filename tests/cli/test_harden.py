@@ -111,6 +111,7 @@ def test_a_clean_model_is_copied_byte_for_byte(
     found = json.loads(out)
     assert (code, err) == (Exit.OK, "") and set(found) == FIELDS
     written = toy_file.parent / "model.hardened.onnx"
+    assert f"written   {written}\n" in call(capsys, toy_file, toy_data)[1]
     assert written.read_bytes() == toy_file.read_bytes() and found["output"]["sha256"] == found["input"]["sha256"]
     assert (found["verdict"], found["edits"], found["pruned"]["channels"], found["threshold"]) == ("clean", [], 0, None)
     assert found["accuracy"]["before"] == found["accuracy"]["after"] == 1.0 and found["accuracy"]["drop_bound"] == 0.0

@@ -15,6 +15,7 @@ from rnpc.cli import run
 from rnpc.errors import Exit
 
 EARLIER = b"an earlier output"
+NUMBERS = (["--seed", str(2**32)], ["--mean", "nan"], ["--mean", "inf"], ["--std", "0"], ["--std", "1,-1,1"], ["--std", "0.5"])
 Refused = Callable[..., str]
 
 
@@ -49,8 +50,22 @@ def edited(source: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
 def test_no_such_file(refused: Refused, tmp_path: Path, toy_file: Path, toy_data: Path) -> None:
     assert "no such file" in refused(Exit.REFUSED, tmp_path / "none.onnx", toy_data)
     assert "no such file or folder" in refused(Exit.REFUSED, toy_file, tmp_path / "none")
-    assert "directory" in refused(Exit.REFUSED, "", toy_data)
     assert "directory" in refused(Exit.REFUSED, toy_data, toy_data)
+    long = tmp_path / ("x" * 300)
+    for model, data in ((long, toy_data), (toy_file, long)):
+        assert "File name too long" in refused(Exit.REFUSED, model, data)
+
+
+def test_the_model_is_looked_at_before_the_default_output(capsys: pytest.CaptureFixture[str], tmp_path: Path, toy_data: Path) -> None:
+    model = tmp_path / "none" / "model.onnx"
+    assert run(["harden", str(model), "--defense-data", str(toy_data)]) == Exit.REFUSED
+    assert capsys.readouterr().err == f"rnpc: {model}: no such file; check the path\n"
+
+
+def test_an_empty_path_is_no_folder(refused: Refused, toy_file: Path, toy_data: Path) -> None:
+    assert "'MODEL': an empty path" in refused(Exit.USAGE, "", toy_data)
+    assert "'--defense-data': an empty path" in refused(Exit.USAGE, toy_file, "")
+    assert "'-o': an empty path" in refused(Exit.USAGE, toy_file, toy_data, "-o", "").replace("'-o' / '--output'", "'-o'")
 
 
 def test_not_an_onnx_file(refused: Refused, tmp_path: Path, toy_data: Path) -> None:
@@ -58,6 +73,11 @@ def test_not_an_onnx_file(refused: Refused, tmp_path: Path, toy_data: Path) -> N
     assert "m.onnx: not an ONNX file" in refused(Exit.REFUSED, tmp_path / "m.onnx", toy_data)
     (tmp_path / "m.onnx").write_bytes(b"")
     assert "empty file" in refused(Exit.REFUSED, tmp_path / "m.onnx", toy_data)
+
+
+def test_another_zip_archive(refused: Refused, tmp_path: Path, toy_data: Path) -> None:
+    np.savez(tmp_path / "m.npz", images=np.zeros(3))
+    assert "m.npz: a zip archive, not a model" in refused(Exit.REFUSED, tmp_path / "m.npz", toy_data)
 
 
 def test_truncated(refused: Refused, toy_file: Path, toy_data: Path) -> None:
@@ -99,6 +119,16 @@ def test_unsupported_operators_are_all_named(refused: Refused, toy_file: Path, t
     assert "unsupported operators" in line and "node strange0" in line and "node strange1" in line
 
 
+def test_custom_operators_are_listed_before_onnxruntime_starts(refused: Refused, toy_file: Path, toy_data: Path) -> None:
+    def put_in(model: onnx.ModelProto) -> None:
+        model.graph.node.insert(1, helper.make_node("Strange", ["features"], ["odd"], name="strange", domain="acme"))
+        model.graph.node[2].input[0] = "odd"
+        model.opset_import.append(helper.make_opsetid("acme", 1))
+
+    line = refused(Exit.REFUSED, edited(toy_file, put_in), toy_data)
+    assert line.startswith("rnpc: edited.onnx: unsupported operators: Strange (node strange, acme")
+
+
 def test_empty_folder(refused: Refused, tmp_path: Path, toy_file: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no images in this folder" in refused(Exit.REFUSED, toy_file, tmp_path / "empty")
@@ -121,7 +151,7 @@ def test_class_folders_that_do_not_fit(refused: Refused, toy_file: Path, toy_dat
 
 def test_too_few_images(refused: Refused, toy_file: Path, toy_data: Path) -> None:
     line = refused(Exit.INCONCLUSIVE, toy_file, toy_data)
-    assert "60 images cannot show" in line and "at least 199 images" in line
+    assert line.startswith(f"rnpc: {toy_data}: 60 images cannot show") and "at least 199 images" in line
 
 
 def test_output_equal_to_input(refused: Refused, tmp_path: Path, toy_file: Path, toy_data: Path) -> None:
@@ -132,7 +162,20 @@ def test_output_equal_to_input(refused: Refused, tmp_path: Path, toy_file: Path,
     assert "the output is an input" in refused(Exit.USAGE, toy_file, toy_data, "--timings", toy_file)
 
 
+def test_what_lies_beside_the_model_is_input_too(refused: Refused, tmp_path: Path, toy_file: Path, toy_data: Path) -> None:
+    model = toy_file.with_name("outside.onnx")
+    onnx.save(onnx.load(toy_file), model, save_as_external_data=True, location="model.data", size_threshold=0)
+    (tmp_path / "pre.json").write_bytes((toy_file.parent / "preprocessor_config.json").read_bytes())
+    for name in ("model.data", "preprocessor_config.json"):
+        for option in ("-o", "--plan-out", "--timings"):
+            assert "the output is an input" in refused(Exit.USAGE, model, toy_data, option, toy_file.parent / name)
+    given = ("--preprocess", tmp_path / "pre.json", "--timings", tmp_path / "pre.json")
+    assert "the output is an input" in refused(Exit.USAGE, model, toy_data, *given)
+
+
 def test_two_outputs_in_one_place(refused: Refused, tmp_path: Path, toy_file: Path, toy_data: Path) -> None:
+    pair = ("--arch", "resnet18", "-o", tmp_path / "pair.onnx", "--plan-out", tmp_path / "pair.safetensors")
+    assert "two outputs" in refused(Exit.USAGE, toy_file, toy_data, *pair)
     assert "two outputs" in refused(Exit.USAGE, toy_file, toy_data, "--plan-out", tmp_path / "out.onnx")
     both = tmp_path / "both.json"
     assert "two outputs" in refused(Exit.USAGE, toy_file, toy_data, "--plan-out", both, "--timings", both)
@@ -141,13 +184,15 @@ def test_two_outputs_in_one_place(refused: Refused, tmp_path: Path, toy_file: Pa
 def test_unwritable_outputs(refused: Refused, tmp_path: Path, toy_file: Path, toy_data: Path) -> None:
     for output in (tmp_path / "none" / "out.onnx", tmp_path, toy_file / "out.onnx"):
         refused(Exit.SURROUNDINGS, toy_file, toy_data, "-o", output)
-    refused(Exit.SURROUNDINGS, toy_file, toy_data, "--report", toy_file / "report")
+    refused(Exit.SURROUNDINGS, toy_file, toy_data, "-o", tmp_path / ("x" * 300))
+    for report in (toy_file, toy_file / "report"):
+        refused(Exit.SURROUNDINGS, toy_file, toy_data, "--report", report)
     refused(Exit.SURROUNDINGS, toy_file, toy_data, "--plan-out", tmp_path / "none" / "plan.json")
 
 
 def test_usage(capsys: pytest.CaptureFixture[str], toy_file: Path, toy_data: Path) -> None:
-    for args in (["--method", "magic"], ["--seed", "-1"], ["--device", "tpu"], ["--max-ca-drop", "2"], ["--nonsense"]):
+    for args in (["--method", "magic"], ["--seed", "-1"], ["--device", "tpu"], ["--max-ca-drop", "2"], ["--nonsense"], *NUMBERS):
         code = run(["harden", str(toy_file), "--defense-data", str(toy_data), *args])
         out, err = capsys.readouterr()
-        assert (code, out) == (Exit.USAGE, "") and err, args
+        assert (code, out) == (Exit.USAGE, "") and err.startswith("rnpc: ") and err.count("\n") == 1 and args[0] in err, args
     assert run(["harden", str(toy_file)]) == Exit.USAGE and "--defense-data" in capsys.readouterr().err

@@ -46,6 +46,14 @@ def test_outside_the_folder(location: str, net: ModelProto, tmp_path: Path) -> N
         inline(model.SerializeToString(), folder, "m.onnx")
 
 
+def test_names_that_no_file_can_have(net: ModelProto, tmp_path: Path) -> None:
+    for name, said in (("x" * 300, "File name too long"), ("a\0b", "outside the model's folder")):
+        model = onnx.load_from_string(save(net, tmp_path))
+        next(e for e in model.graph.initializer[0].external_data if e.key == "location").value = name
+        with pytest.raises(InputRefused, match=said):
+            inline(model.SerializeToString(), tmp_path, "m.onnx")
+
+
 def test_missing_and_short_files(net: ModelProto, tmp_path: Path) -> None:
     data = save(net, tmp_path)
     content = (tmp_path / "m.onnx.data").read_bytes()
