@@ -116,7 +116,8 @@ def split(images: np.ndarray, labels: np.ndarray, seed: int, max_ca_drop: float)
     n, least = len(images), least_images(max_ca_drop)
     if n < least + LEAST_LEARN:
         todo = f"give at least {least + LEAST_LEARN} images, or a larger --max-ca-drop"
-        raise Inconclusive(f"{n} images cannot show that accuracy drops by at most {max_ca_drop:.3g} of the images", where="defense data", todo=todo)
+        what = f"{n} images cannot show that accuracy drops by at most {100 * max_ca_drop:.3g} %"
+        raise Inconclusive(what, where="defense data", todo=todo)
     order = np.random.default_rng(seed).permutation(n)
     cut = min(max(LEAST_LEARN, round(LEARN_SHARE * n)), n - least)
     return np.sort(order[:cut]), np.sort(order[cut:])
