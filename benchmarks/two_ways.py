@@ -4,7 +4,7 @@
 
 VICTIM is a folder that `rnpc attack` wrote. Its network is hardened in up to five forms on the same images: `folded.onnx` (torch's default
 export), `batchnorm.onnx`, a `torch.nn.Module` through `rnpc.harden`, the weights file, and an export by torch's older exporter, which
-folds in another order and so differs by rounding. Printed: verdict, label, ratio and channels of each, and the Jaccard overlap of its
+folds by code of its own. Printed: verdict, label, ratio and channels of each, and the Jaccard overlap of its
 channels with those of `folded.onnx`; channels are told apart by the place of their layer in the network, since names differ.
 """
 
@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 import rnpc
 from rnpc import api, models
-from rnpc.attacks import VictimSpec
+from rnpc.attacks.spec import VictimSpec
 from rnpc.bench.draw import draw, pick
 from rnpc.data import datasets
 from rnpc.data.images import ImageSet

@@ -138,6 +138,10 @@ def conclude(
         f"the cheapest {form} trigger for label {accusation.label} costs {value:.2f} of the cheapest one found for another label"
         for form, value in accusation.by_form.items()
     )
+    numbers = {"ratio": accusation.ratio, **{f"ratio_{form}": value for form, value in accusation.by_form.items()}}
+    if chosen is not None and chosen.ratio is not None:
+        numbers["ratio_after"] = chosen.ratio
+        reasons += (after_words(accusation.label, chosen.ratio),)
     evidence = Evidence(
         norms=norms,
         z=latent.robust_z(norms),
@@ -149,12 +153,20 @@ def conclude(
         scores=scores_of(subject, found),
         cuts=() if found is None else tuple(found.cuts),
         chosen=None if found is None else found.chosen,
-        numbers={"ratio": accusation.ratio, **{f"ratio_{form}": v for form, v in accusation.by_form.items()}},
+        numbers=numbers,
     )
     judged = split(request.images, request.labels, request.seed, request.max_ca_drop)[1]
     ranking = () if found is None else whole(found)
     threshold = None if chosen is None else chosen.threshold
     return Decision(Finding(verdict, accused, None, reasons), channels, ranking, judged, evidence, threshold)
+
+
+def after_words(label: int, ratio: float) -> str:
+    """What the label costs after the cut, and a warning where it is still cheap."""
+    said = f"after the cut, fresh triggers for label {label} cost {ratio:.2f} of it (both forms together)"
+    if ratio > cut.LEAST:
+        return said
+    return f"{said}: the backdoor is weakened and may not be gone; give more images or a larger --max-ca-drop, and measure"
 
 
 def scores_of(subject: Subject, found: cut.Search | None) -> Masks:

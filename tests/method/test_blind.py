@@ -42,3 +42,9 @@ def test_a_model_without_a_linear_head_is_refused(request_: Request, monkeypatch
     monkeypatch.setattr(blind, "find_head", lambda model: None)
     with pytest.raises(InputRefused, match="no linear layer"):
         blind.decide(request_)
+
+
+def test_a_label_that_stays_cheap_is_said(request_: Request) -> None:
+    assert "may not be gone" in blind.after_words(1, 0.3) and "may not be gone" not in blind.after_words(1, 0.9)
+    found = blind.decide(request_)
+    assert found.evidence.numbers["ratio_after"] > 0.6 and "after the cut" in found.finding.reasons[-1]
