@@ -16,7 +16,8 @@ def test_the_planted_backdoor_is_found_and_cut(request_: Request) -> None:
     stages: list[str] = []
     found = blind.decide(replace(request_, tell=lambda stage, *_: stages.append(stage)))
     assert found.finding.verdict == "backdoored" and [label for label, _ in found.finding.labels] == [1]
-    assert {36, 37} <= {channel.index for channel in found.cut} and len(found.cut) < 30
+    assert {36, 37} <= {channel.index for channel in found.cut}
+    assert {channel.index for channel in found.cut[:2]} == {36, 37} and len(found.cut) <= 20
     assert found.threshold is not None and found.ranking[: len(found.cut)] == found.cut
     assert {"labels", "unlearn and invert triggers", "rank channels", "invert again"} <= set(stages)
     assert len(found.judged) + 54 == 180 and len(found.evidence.held_out) == len(found.evidence.triggers)

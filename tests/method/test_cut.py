@@ -58,3 +58,10 @@ def test_judged_cuts_are_sound(subject: Subject) -> None:
         assert 0 < judged.channels <= len(found.path) and judged.low <= judged.accuracy <= judged.high and judged.drop <= judged.bound
     keys = [(channel.site, channel.index) for channel in found.path]
     assert len(keys) == len(set(keys)) and np.isfinite([channel.value for channel in found.path]).all()
+
+
+def test_the_cut_to_make() -> None:
+    assert cut.choose({}, 0.3) is None
+    assert cut.choose({1: 0.4, 5: 0.55}, 0.3) is None  # the verdict's rule would convict it again
+    assert cut.choose({1: 0.4, 5: 0.95}, 0.3) == 5
+    assert cut.choose({2: 0.1, 4: 0.42, 9: 0.43}, 0.05) == 4  # several times dearer; as good with fewer channels
