@@ -15,7 +15,7 @@ from rnpc import __version__
 from rnpc.api_inputs import Inputs
 from rnpc.method.cut import Judged
 from rnpc.method.decision import Decision
-from rnpc.method.trigger import Inverted
+from rnpc.method.trigger import NEXT, Inverted
 from rnpc.passes import intake
 from rnpc.program import Plan
 from rnpc.report.evidence import ClassRow, Cut, Evidence, Step, Trigger
@@ -50,7 +50,8 @@ def document_of(
         "verdict": decision.finding.verdict,
         "confidence": decision.finding.confidence,
         "target_labels": [
-            {"index": label, "name": name_of(inputs, label), "share": round(share, 6)} for label, share in decision.finding.labels
+            {"index": index_of(label), "name": name_of(inputs, label), "share": finite(round(share, 6))}
+            for label, share in decision.finding.labels
         ],
         "evidence": {key: finite(round(float(value), 6)) for key, value in decision.evidence.numbers.items()},
         "reasons": list(decision.finding.reasons),
@@ -105,8 +106,15 @@ def label_note(inputs: Inputs) -> list[str]:
     return ["no labels were given: the model's own answers were taken as the truth"] if inputs.images.labels is None else []
 
 
+def index_of(label: int) -> int | None:
+    """An output's index; None for all-to-all, where each image has a target of its own."""
+    return None if label == NEXT else label
+
+
 def name_of(inputs: Inputs, label: int) -> str:
     """A label's name: the model's, else the data's, else its index."""
+    if label == NEXT:
+        return "next (label + 1)"
     for names in (inputs.names, inputs.images.classes):
         if names is not None and label < len(names):
             return names[label]
@@ -127,14 +135,16 @@ def report_evidence(inputs: Inputs, decision: Decision) -> Evidence:
         pruned={name: sorted(channels) for name, channels in pruned.items()},
         cuts=tuple(cut_of(cut) for cut in found.cuts),
         chosen=found.chosen,
+        levels=found.levels,
         triggers=tuple(trigger_of(inputs, trigger, held) for trigger, held in pairs),
         classes=class_rows(inputs, decision),
     )
 
 
 def cut_of(cut: Judged) -> Cut:
-    """A judged cut for the report; `surrogate` is the success of the triggers known at that cut."""
-    return Cut(cut.channels, cut.threshold, cut.accuracy, cut.low, cut.high, cut.bound, cut.known, cut.ratio)
+    """A judged cut for the report."""
+    success = {str(form): value for form, value in cut.success.items()}
+    return Cut(cut.channels, cut.threshold, cut.accuracy, cut.low, cut.high, cut.bound, success)
 
 
 def trigger_of(inputs: Inputs, trigger: Inverted, held: float) -> Trigger:
@@ -142,8 +152,8 @@ def trigger_of(inputs: Inputs, trigger: Inverted, held: float) -> Trigger:
     images, labels = inputs.images.images, inputs.images.labels
     row = 0 if labels is None else int(np.argmax(labels != trigger.label))
     pixels = torch.from_numpy(images[row].transpose(2, 0, 1).copy()).float()[None] / 255
-    shown = trigger.apply(pixels.to(trigger.shift.device)).cpu()
-    return Trigger(trigger.label, trigger.form, trigger.cost, held, shown[0].numpy(), (shown - pixels)[0].numpy())
+    shown = trigger.apply(pixels.to(trigger.change.shift.device)).cpu()
+    return Trigger(index_of(trigger.label), trigger.form, trigger.cost, held, shown[0].numpy(), (shown - pixels)[0].numpy())
 
 
 def class_rows(inputs: Inputs, decision: Decision) -> tuple[ClassRow, ...]:
@@ -153,7 +163,7 @@ def class_rows(inputs: Inputs, decision: Decision) -> tuple[ClassRow, ...]:
     return tuple(
         ClassRow(
             k, name_of(inputs, k), finite(found.norms[k]), finite(found.z[k]),
-            costs.get((k, "additive")), costs.get((k, "patch")), float(found.votes[k]),
+            costs.get((k, "additive")), costs.get((k, "patch")), costs.get((k, "warp")), float(found.votes[k]),
         )
         for k in range(len(found.norms))
     )  # fmt: skip

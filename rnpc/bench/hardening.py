@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rnpc.runtime import Device
 
 DEFAULT = "rnpc.bench.hardening:harden"
+NEXT = -1
+"""Stands for the label after an image's own where an index is wanted."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Task:
 @dataclass(frozen=True)
 class Hardened:
     """What a user got. `written` are the bytes of the output, or None where nothing was written; `ranking` is the order in which channels
-    would be cut, as (site, channel, the constant that it becomes); `labels` the accused ones, (index, share), the first most."""
+    would be cut, as (site, channel, the constant that it becomes); `labels` the accused ones, (index, share), the first most; or `NEXT`."""
 
     verdict: str | None
     labels: tuple[tuple[int, float], ...]
@@ -75,7 +77,7 @@ def harden(task: Task) -> Hardened:
     document = result.document
     return Hardened(
         verdict=document["verdict"],
-        labels=tuple((int(label["index"]), float(label["share"])) for label in document["target_labels"]),
+        labels=tuple((NEXT if each["index"] is None else int(each["index"]), each["share"] or 0.0) for each in document["target_labels"]),
         channels=int(document["pruned"]["channels"]),
         of=int(document["pruned"]["of"]),
         threshold=document["threshold"],

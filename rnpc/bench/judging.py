@@ -14,7 +14,7 @@ import numpy as np
 
 from rnpc.attacks.base import Target
 from rnpc.attacks.spec import VictimSpec
-from rnpc.bench.hardening import Harden, Hardened, Task
+from rnpc.bench.hardening import NEXT, Harden, Hardened, Task
 from rnpc.bench.measure import Answer, Attacked, measured
 from rnpc.bench.oracle import oracle
 from rnpc.data.datasets import Dataset
@@ -61,8 +61,10 @@ def target_of(victim: dict[str, Any]) -> Target | None:
 
 
 def label_right(target: Target | None, hardened: Hardened) -> bool | None:
-    """Whether the label accused most is the target; None where there is no single target (clean, all-to-all)."""
-    return bool(hardened.labels) and hardened.labels[0][0] == target if isinstance(target, int) else None
+    """Whether the label accused most is the target; None for a clean victim."""
+    if target is None:
+        return None
+    return bool(hardened.labels) and hardened.labels[0][0] == (NEXT if target == "next" else target)
 
 
 def drop(before: Answer, after: Answer) -> dict[str, Any]:

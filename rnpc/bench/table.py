@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnpc.bench import oracle
+from rnpc.bench.hardening import NEXT
 from rnpc.bench.lines import Line, short
 
 COLUMNS = (
@@ -32,8 +33,8 @@ def words() -> list[str]:
     return [
         "CA and ASR in percent, measured in onnxruntime on the whole test split, with 95 % intervals (Clopper-Pearson). ASR counts",
         "images whose label is not the target, or all of them for the target `next`. After: what a user has after `harden` with default",
-        "options (the original where nothing was written). Label: the one accused most; right: whether it is the target (- where there is",
-        "no single target). **Forced**: a backdoored victim not called so, cut whatever the verdict. **Oracle**: the cut along the",
+        "options (the original where nothing was written). Label: the one accused most (next: the one after an image's own); right:",
+        "whether it is the target. **Forced**: a backdoored victim not called so, cut whatever the verdict. **Oracle**: the cut along the",
         f"same ranking with the lowest ASR that loses at most {100 * oracle.MAX_DROP:g} points of CA, chosen with the trigger on at most",
         f"{oracle.SAMPLE} test images. Neither of the two is a result of hardening. s and MB: seconds and peak memory of hardening alone.",
     ]
@@ -48,7 +49,7 @@ def row(each: Line) -> list[str]:
     return [
         *head,
         verdict(each),
-        str(each["labels"][0]["index"]) if each["labels"] else "-",
+        named(each["labels"][0]["index"]) if each["labels"] else "-",
         {True: "yes", False: "no", None: "-"}[each["label_right"]],
         "-" if each["channels"]["of"] is None else f"{each['channels']['pruned']} of {each['channels']['of']}",
         *(rate(each[when][what]) for what in ("ca", "asr") for when in ("before", "after")),
@@ -57,6 +58,11 @@ def row(each: Line) -> list[str]:
         f"{cost['seconds']:g}",
         f"{cost['peak_mb']:.0f}",
     ]
+
+
+def named(index: int) -> str:
+    """A label as a SPEC writes it."""
+    return "next" if index == NEXT else str(index)
 
 
 def verdict(each: Line) -> str:

@@ -2,16 +2,17 @@
 
 1. Unlearn a copy and recover masks: what is left when clean images are forgotten, and for which label it votes (evidence, not verdict:
    an unlearned clean model votes for something too).
-2. Propose labels by the smallest shift of the last features, invert triggers for them, and compare their costs (`verdict`).
+2. Propose labels by the smallest shift of the last features, invert triggers for them and for the label after an image's own, and compare
+   their costs (`verdict`).
 3. Where a label stands out: rank channels by how much of the trigger's way runs through them against what clean images lose (`rank`), and
-   cut until the label is as dear to reach as others, within the accuracy budget (`cut`).
+   cut until the strongest trigger is no stronger than another label's, within the accuracy budget (`cut`).
 
 Only clean defense images enter. The threshold is the score of the last channel that falls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -22,16 +23,20 @@ import torch
 from rnpc.errors import InputRefused
 from rnpc.method import cut, latent, rnp
 from rnpc.method.decision import Decision, Evidence, Tell
+from rnpc.method.forms import PIXELS, Form
 from rnpc.method.head import find_head
-from rnpc.method.rank import Channel, clean_means
+from rnpc.method.rank import Channel, clean_moments
 from rnpc.method.subject import Subject, prepare, split
-from rnpc.method.trigger import FORMS, Effort, Form, Inverted, invert, success
-from rnpc.method.verdict import CANDIDATES, Accusation, accuse
+from rnpc.method.trigger import NEXT, Effort, Inverted, invert, success
+from rnpc.method.verdict import CANDIDATES, LIMITS, WARPED, Accusation, accuse, reference
 from rnpc.passes.batchnorm import fold_bn
 from rnpc.program import Finding, Masks, Preprocessing, Program
 from rnpc.speed import side_by_side
 
-EFFORT = Effort()
+EFFORT, WARP, STRONG, BRIEF = Effort(), Effort(steps=48), Effort(steps=40), Effort(steps=32)
+"""For costs that are compared; for warps; for strongest triggers; for the first look at `NEXT`."""
+ABOVE_NEXT = 1.5
+"""Budget of the strongest all-to-all trigger over the cost of the cheapest: no other label is there to compare with."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,10 @@ def decide(request: Request) -> Decision:
     norms = shift_norms(request.program, subject)
     labels = [int(label) for label in np.argsort(norms, kind="stable")[: min(CANDIDATES, subject.classes)]]
     course, masks, triggers = study(request, subject, labels)
-    accusation = accuse(labels, {(t.label, t.form): t.cost for t in triggers})
+    missed = 1 - success(subject, triggers[-1], subject.judge)
+    if missed <= LIMITS["next"][1]:
+        triggers = [*triggers[:-1], *all_to_all(request, subject)]
+    accusation = accuse({(t.label, t.form): t.cost for t in triggers}, missed)
     found = None
     if accusation.verdict == "backdoored" or request.force:
         found = remove(request, subject, accusation, triggers)
@@ -69,28 +77,39 @@ def decide(request: Request) -> Decision:
 
 
 def study(request: Request, subject: Subject, labels: list[int]) -> tuple[list[rnp.Point], Masks, list[Inverted]]:
-    """Beside each other: the course and the masks of a short unlearning and recovery, and the triggers of each label in each form."""
-    jobs = [(label, form) for label in labels for form in FORMS]
-    course, masks, triggers, done = list[rnp.Point](), Masks(), dict[tuple[int, Form], Inverted](), count()
+    """Beside each other: the course and the masks of a short unlearning and recovery, and the triggers of each label in each form.
+
+    The last trigger is a brief one for `NEXT`.
+    """
+    jobs: list[tuple[int, Form, Effort]] = [(label, form, EFFORT) for label in labels for form in PIXELS]
+    jobs += [(label, "warp", WARP) for label in labels[:WARPED]]
+    jobs.append((NEXT, "additive", BRIEF))
+    course, masks, triggers, done = list[rnp.Point](), Masks(), dict[int, Inverted](), count()
 
     def unlearn() -> None:
         found, recovered = reconstruct(request, subject)
         course.extend(found)
         masks.update(recovered)
 
-    def trigger(label: int, form: Form) -> None:
-        triggers[label, form] = invert(subject, label, form, seed=request.seed, effort=EFFORT)
+    def trigger(place: int, label: int, form: Form, effort: Effort) -> None:
+        triggers[place] = invert(subject, label, form, seed=request.seed, effort=effort)
         request.tell("unlearn and invert triggers", (next(done) + 1) / len(jobs), None)
 
     request.tell("unlearn and invert triggers", 0.0, None)
-    work: list[Callable[[], None]] = [unlearn, *(partial(trigger, *job) for job in jobs)]
+    work: list[Callable[[], None]] = [unlearn, *(partial(trigger, place, *job) for place, job in enumerate(jobs))]
     side_by_side(work, subject.device.type)
-    return course, masks, [triggers[job] for job in jobs]
+    return course, masks, [triggers[place] for place in range(len(jobs))]
+
+
+def all_to_all(request: Request, subject: Subject) -> list[Inverted]:
+    """The cheapest triggers for `NEXT`."""
+    jobs = [partial(invert, subject, NEXT, form, seed=request.seed, effort=EFFORT) for form in PIXELS]
+    return side_by_side(jobs, subject.device.type)
 
 
 def reconstruct(request: Request, subject: Subject) -> tuple[list[rnp.Point], Masks]:
     """A short unlearning and recovery on a copy with BatchNorm put back."""
-    schedule = rnp.Schedule(unlearn_steps=24, recover_steps=16, batch=32, stop=1.5 / subject.classes, epoch=2)
+    schedule = rnp.Schedule(unlearn_steps=16, recover_steps=12, batch=32, stop=1.5 / subject.classes, epoch=2)
     twin, sites = rnp.masked_twin(subject, fold_bn(request.program.model))
     course = rnp.unlearn(subject, twin, schedule, request.seed)
     return course, rnp.recover(subject, twin, sites, schedule, request.seed)
@@ -108,14 +127,25 @@ def shift_norms(program: Program, subject: Subject) -> np.ndarray:
 
 
 def remove(request: Request, subject: Subject, accusation: Accusation, triggers: list[Inverted]) -> cut.Search:
-    """Search for the cut that makes the accused label dear."""
-    means = clean_means(subject, subject.learn)
+    """Search for the cut after which the accused label's strongest trigger is a natural one."""
+    means, deviations = clean_moments(subject, subject.learn)
+    label, costs = accusation.label, {(t.label, t.form): t.cost for t in triggers}
+    if label == NEXT:
+        budgets, other = {form: ABOVE_NEXT * costs[NEXT, form] for form in accusation.forms}, dict[Form, int]()
+    else:
+        budgets = {form: float(np.sqrt(max(costs[label, form], 1e-6) * accusation.reference[form])) for form in accusation.forms}
+        other = {form: cheapest_other(costs, label, form) for form in accusation.forms}
 
     def told(what: str, accuracy: float | None) -> None:
         request.tell(what, None, accuracy)
 
-    task = cut.Task(subject, means, accusation.label, accusation.reference, request.max_ca_drop, request.seed, EFFORT, told)
-    return cut.search(task, [t for t in triggers if t.label == accusation.label])
+    return cut.search(cut.Task(subject, means, deviations, label, budgets, other, request.max_ca_drop, request.seed, STRONG, told))
+
+
+def cheapest_other(costs: dict[tuple[int, Form], float], label: int, form: Form) -> int:
+    """The label whose cost is the reference."""
+    dear = reference(costs, label, form)
+    return next(who for (who, kind), cost in costs.items() if kind == form and who not in (label, NEXT) and cost <= dear)
 
 
 def conclude(
@@ -130,18 +160,17 @@ def conclude(
 ) -> Decision:
     """Put everything into a decision."""
     chosen = None if found is None or found.chosen is None else found.cuts[found.chosen]
-    channels: tuple[Channel, ...] = () if found is None or chosen is None else tuple(found.path[: chosen.channels])
+    channels: tuple[Channel, ...] = () if found is None or found.chosen is None else found.made[found.chosen]
     votes = course[-1].votes if course else np.zeros(subject.classes)
     verdict = None if request.force else accusation.verdict
-    accused = ((accusation.label, float(votes[accusation.label])),) if verdict != "clean" else ()
-    reasons = tuple(
-        f"the cheapest {form} trigger for label {accusation.label} costs {value:.2f} of the cheapest one found for another label"
-        for form, value in accusation.by_form.items()
-    )
-    numbers = {"ratio": accusation.ratio, **{f"ratio_{form}": value for form, value in accusation.by_form.items()}}
-    if chosen is not None and chosen.ratio is not None:
-        numbers["ratio_after"] = chosen.ratio
-        reasons += (after_words(accusation.label, chosen.ratio),)
+    share = float("nan") if accusation.label == NEXT else float(votes[accusation.label])
+    numbers = {"ratio": accusation.numbers[accusation.rule], **{f"rule_{rule}": value for rule, value in accusation.numbers.items()}}
+    numbers |= {f"ratio_{form}": value for form, value in accusation.by_form.items()}
+    reasons: tuple[str, ...] = (said(accusation),)
+    if found is not None and chosen is not None:
+        numbers |= {f"strongest_{form}_before": value for form, value in found.cuts[0].success.items()}
+        numbers |= {f"strongest_{form}_after": value for form, value in chosen.success.items()}
+        reasons += tuple(after_words(found, chosen))
     evidence = Evidence(
         norms=norms,
         z=latent.robust_z(norms),
@@ -152,21 +181,42 @@ def conclude(
         held_out=tuple(success(subject, t, subject.judge) for t in triggers),
         scores=scores_of(subject, found),
         cuts=() if found is None else tuple(found.cuts),
+        levels={} if found is None else by_name(found.levels),
         chosen=None if found is None else found.chosen,
         numbers=numbers,
     )
     judged = split(request.images, request.labels, request.seed, request.max_ca_drop)[1]
     ranking = () if found is None else whole(found)
     threshold = None if chosen is None else chosen.threshold
+    accused = ((accusation.label, share),) if verdict != "clean" else ()
     return Decision(Finding(verdict, accused, None, reasons), channels, ranking, judged, evidence, threshold)
 
 
-def after_words(label: int, ratio: float) -> str:
-    """What the label costs after the cut, and a warning where it is still cheap."""
-    said = f"after the cut, fresh triggers for label {label} cost {ratio:.2f} of it (both forms together)"
-    if ratio > cut.LEAST:
-        return said
-    return f"{said}: the backdoor is weakened and may not be gone; give more images or a larger --max-ca-drop, and measure"
+def by_name(values: Mapping[Form, float]) -> dict[str, float]:
+    """Values of forms by the forms' names."""
+    return {str(form): value for form, value in values.items()}
+
+
+def said(accusation: Accusation) -> str:
+    """What the most suspicious rule saw."""
+    number = accusation.numbers[accusation.rule]
+    if accusation.rule == "next":
+        return f"one trigger sends {1 - number:.0%} of the judged images to the label after their own"
+    kind = "warp" if accusation.rule == "warp" else "additive and patch triggers"
+    verb = "costs" if accusation.rule == "warp" else "cost"
+    return f"the cheapest {kind} for label {accusation.label} {verb} {number:.2f} of what another label's {verb}"
+
+
+def after_words(found: cut.Search, chosen: cut.Judged) -> list[str]:
+    """What the strongest triggers do after the cut, and a warning where that is more than natural."""
+    words = [
+        f"the strongest {form} trigger of cost {found.budgets[form]:.2f} reached {found.cuts[0].success[form]:.0%} of the judged images "
+        f"before the cut and reaches {after:.0%} after it (natural: {found.levels[form]:.0%})"
+        for form, after in chosen.success.items()
+    ]
+    if found.excess(chosen.success) > 0:
+        words.append("the backdoor is weakened and may not be gone: give more images or a larger --max-ca-drop, and measure")
+    return words
 
 
 def scores_of(subject: Subject, found: cut.Search | None) -> Masks:
@@ -180,6 +230,7 @@ def scores_of(subject: Subject, found: cut.Search | None) -> Masks:
 
 
 def whole(found: cut.Search) -> tuple[Channel, ...]:
-    """The path, then all other channels by the first ranking."""
-    gone = {(channel.site, channel.index) for channel in found.path}
-    return (*found.path, *(c for c in found.ranked if (c.site, c.index) not in gone))
+    """The channels of the cut (of the last one where none is made), then all others by the first ranking."""
+    path = found.made[-1 if found.chosen is None else found.chosen]
+    gone = {(channel.site, channel.index) for channel in path}
+    return (*path, *(c for c in found.ranked if (c.site, c.index) not in gone))

@@ -1,166 +1,187 @@
-"""How many channels: cut along the ranking until the label is as dear to reach as others, and never beyond the accuracy budget.
+"""How many channels: cut in rounds until the strongest trigger is no stronger than for another label, within the accuracy budget.
 
-The search goes in rounds. In a round channels fall in the order of the ranking, those that clean images would miss passed over (`guard`),
-until a trigger that made the ranking has lost its force in one of its forms (`GONE`), and in later rounds a few at least. Triggers are
-inverted afresh in the cut model then: they say what the label costs now, and rank the channels that are left for the next round. The
-search ends when the label is about as dear as the cheapest other label was in the original (`ENOUGH`). The old triggers would be the wrong
-judges: they hold natural features of the label as well, which go on to work when the backdoor is gone, and an attacker's trigger may
-work on when they fail.
+A round has four parts. The triggers known so far rank the channels that are left (`rank`). The next few fall, those that clean images would
+miss passed over (`guard`). The constants of all channels cut so far are learnt anew (`constants`). Then the strongest triggers are inverted
+afresh in the cut model, in each form in which the label was cheap, at the geometric mean of what the label and what the cheapest other one
+cost in the original: far enough above the backdoor's own price that all of its channels answer, far enough below that of natural
+features. Their success on judged images stands in for the attack's own, which nobody here knows; they rank the next channels.
 
-Where that is not reached, because the budget or the rounds end first or because rounds no longer make the label dearer (`GAIN`), the cut
-with the dearest label is made, or one with fewer channels that comes near it (`NEAR`). It has to be so dear that the verdict's rule would
-no longer convict it (`LEAST`), or several times dearer than in the original (`TIMES`); else there is none.
+The search ends when that success is no higher than the same budget buys for another label in the original (`levels`), or a floor. Where the
+rounds or the accuracy end first, the cut that comes nearest is made, if it took away at least half of what stood above those levels.
 
-A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. Which channels come
-next follows from the learn images; the judged ones only tell which cuts are allowed. A round ends when the drop itself exceeds the budget.
-The level of 95 % holds cut by cut, not for the search as a whole.
+A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. The constants first
+weigh triggers as much as the budget lets them: `WEIGHTS` are tried in turn until a cut is allowed. The level of 95 % holds cut by cut, not
+for the search as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
+from rnpc.method.constants import settle
+from rnpc.method.forms import Form
 from rnpc.method.guard import spared, strained
 from rnpc.method.rank import Channel, Scores, edits_of, rank
 from rnpc.method.subject import Subject
-from rnpc.method.trigger import FORMS, Effort, Form, Inverted, invert, success
-from rnpc.method.verdict import BACKDOORED_BELOW
+from rnpc.method.trigger import NEXT, Effort, Inverted, strongest, success
 from rnpc.speed import side_by_side
 from rnpc.stats import drop_bound, rate
 
-GONE = 0.05
-ENOUGH, LEAST, TIMES = 0.9, BACKDOORED_BELOW, 4.0
-ROUNDS, GAIN, NEAR = 8, 1.1, 0.9
-MOST_LEAST = 8
-POWERS = (1.5, 2.0)
-GRID = (1, 2, 4, 6, 8, 12, 16)
+STEPS = (1, 1, 1, 2, 3, 4, 4)
+UNIT = 75
+"""Channels that fall in each round, in units of a 75th part of all: 16 of 1,200."""
+TRIES = ((0.1, 24), (0.03, 24), (0.0, 72))
+"""Weight of the triggers and steps for the constants of a cut, until one is allowed."""
+FLOOR, FLOOR_NEXT = 0.10, 0.20
+HALF = 0.5
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One cut as the judged images see it. `known`: the smallest success, over the forms, of the triggers that ranked the channels (on the
-    learn images); `ratio`: cost of fresh triggers over the reference, None where none were inverted."""
+    """One cut as the judged images see it. `success`: of the strongest fresh trigger in each form."""
 
     channels: int
-    threshold: float
+    threshold: float | None
     accuracy: float
     low: float
     high: float
     drop: float
     bound: float
-    known: float
-    ratio: float | None = None
+    success: Mapping[Form, float] = field(default_factory=dict)
 
 
 @dataclass
 class Search:
-    """The path so far: channels in the order in which they fall, every cut that was judged, and the triggers that rank the next ones.
+    """Every cut that was judged with its channels, from the empty one on, and all channels by the first ranking.
 
-    `ranked` is the first ranking of all channels, the passed over ones included."""
+    `levels`: by form, the success that counts as natural; `chosen`: index of the cut to make, None where there is none."""
 
-    path: list[Channel] = field(default_factory=list)
+    budgets: Mapping[Form, float]
+    levels: Mapping[Form, float]
     ranked: list[Channel] = field(default_factory=list)
     cuts: list[Judged] = field(default_factory=list)
-    triggers: list[Inverted] = field(default_factory=list)
+    made: list[tuple[Channel, ...]] = field(default_factory=list)
     chosen: int | None = None
+
+    def excess(self, found: Mapping[Form, float]) -> float:
+        """How much of the way from the natural levels to certain success is left, in the worst form; at most 0 where none is."""
+        return max((found[form] - level) / max(1 - level, 1e-6) for form, level in self.levels.items())
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a search works on. `reference`: per form the cost at which a label counts as dear."""
+    """What a search works on. `means`, `deviations`: of each channel on clean images; `budgets`: by form, the cost of the strongest
+    triggers; `other`: by form, the label whose success counts as natural, if any; `max_drop`: the accuracy budget."""
 
     subject: Subject
     means: Scores
+    deviations: Scores
     label: int
-    reference: dict[Form, float]
-    budget: float
+    budgets: Mapping[Form, float]
+    other: Mapping[Form, int]
+    max_drop: float
     seed: int
     effort: Effort
     tell: Callable[[str, float | None], None]
 
 
-def search(task: Task, triggers: Sequence[Inverted]) -> Search:
-    """Cut until the label is dear, or as far as the budget allows. `chosen` indexes the cut to make, None where there is none."""
-    found, hard = Search(triggers=list(triggers)), strained(task.subject.learn, task.seed)
+def search(task: Task) -> Search:
+    """Cut until the label's strongest trigger is natural, or as far as the budget allows."""
+    task.tell("invert strongest triggers", None)
     right = (task.subject.predict(task.subject.judge.pixels) == task.subject.judge.labels).cpu().numpy()
-    taken, reached = list[Channel](), dict[int, float]()
-    for step in range(ROUNDS):
+    triggers, found = begin(task, right)
+    hard, taken = strained(task.subject.learn, task.seed), list[Channel]()
+    unit = max(1, round(sum(site.channels for site in task.subject.sites) / UNIT))
+    for step, count in enumerate(STEPS):
         task.tell("rank channels", None)
-        order = rank(task.subject, found.triggers, task.means, taken=taken, power=POWERS[min(step, 1)])
+        order = rank(task.subject, triggers, task.means, taken=taken)
         found.ranked = found.ranked or order
-        least = min(2 ** max(step - 1, 0), MOST_LEAST)
-        path, last = advance(task, found, taken, least, spared(task.subject, order, taken, hard), right)
-        if last is None:
-            found.path = found.path or path
+        more = list(islice(spared(task.subject, order, taken, hard), count * unit))
+        if not more:
             break
-        taken = found.path = path[: found.cuts[last].channels]
-        task.tell("invert again", None)
-        found.triggers = reinvert(task, taken, step)
-        ratio, before = relative_cost(found.triggers, task.reference), max(reached.values(), default=0.0)
-        found.cuts[last] = replace(found.cuts[last], ratio=ratio)
-        reached[last] = ratio
-        if ratio >= ENOUGH or (step > 1 and ratio < GAIN * before):
+        task.tell(f"cut: {len(taken) + len(more)} channels", found.cuts[-1].accuracy)
+        taken, judged = fall(task, taken, more, triggers, right)
+        if judged.drop > task.max_drop:
             break
-    found.chosen = choose(reached, relative_cost(triggers, task.reference))
+        task.tell("invert again", judged.accuracy)
+        triggers = afresh(task, list(found.levels), taken, step)
+        edits = edits_of(task.subject, taken)
+        reached = {t.form: success(task.subject, t, task.subject.judge, edits) for t in triggers}
+        found.cuts.append(replace(judged, success=reached))
+        found.made.append(tuple(taken))
+        if judged.bound <= task.max_drop and found.excess(reached) <= 0:
+            break
+    found.chosen = choose(found, task.max_drop)
     return found
 
 
-def choose(reached: Mapping[int, float], original: float) -> int | None:
-    """The cut to make: of those that come near the dearest label the first, None where even that label is still cheap.
+def begin(task: Task, right: np.ndarray) -> tuple[list[Inverted], Search]:
+    """The strongest triggers in the original, and a search that knows their success and the natural levels.
 
-    `reached`: cut -> ratio, in the order of the search; `original`: the ratio before any cut.
-    """
-    best = max(reached.values(), default=0.0)
-    if best <= LEAST and best < TIMES * original:
-        return None
-    return next((cut for cut, ratio in reached.items() if ratio >= min(ENOUGH, NEAR * best)), None)
-
-
-def advance(
-    task: Task, found: Search, taken: list[Channel], least: int, more: Iterator[Channel], right: np.ndarray
-) -> tuple[list[Channel], int | None]:
-    """Judge cuts beyond `taken`, by at least `least` channels, until a known trigger has lost its force.
-
-    The path, and the index of the last allowed cut, if any.
-    """
-    path, last = list(taken), None
-    for extra in GRID:
-        path.extend(islice(more, len(taken) + extra - len(path)))
-        if len(path) < len(taken) + extra:
-            break
-        cut = judge(task, found, path, right)
-        found.cuts.append(cut)
-        task.tell(f"cut: {len(path)} channels", cut.accuracy)
-        if cut.bound <= task.budget:
-            last = len(found.cuts) - 1
-        gone = cut.known <= GONE and extra >= least and last == len(found.cuts) - 1
-        if gone or cut.drop > task.budget:
-            break
-    return path, last
+    Forms in which hardly any image is reached say nothing of the label, and are left out."""
+    jobs = [partial(at_budget, task, task.label, form) for form in task.budgets]
+    jobs += [partial(at_budget, task, task.other[form], form) for form in task.other]
+    made = side_by_side(jobs, task.subject.device.type)
+    reached = [success(task.subject, trigger, task.subject.judge) for trigger in made]
+    own = dict(zip(task.budgets, zip(made, reached, strict=False), strict=False))
+    natural = dict(zip(task.other, reached[len(own) :], strict=True))
+    floor = FLOOR_NEXT if task.label == NEXT else FLOOR
+    most = max(share for _, share in own.values())
+    levels = {form: max(natural.get(form, 0.0), floor) for form, (_, share) in own.items() if share >= HALF * most}
+    first = replace(judge(task, (), right), success={form: own[form][1] for form in levels})
+    return [own[form][0] for form in levels], Search({form: task.budgets[form] for form in levels}, levels, cuts=[first], made=[()])
 
 
-def judge(task: Task, found: Search, cut: Sequence[Channel], right: np.ndarray) -> Judged:
-    """Accuracy and triggers with the channels cut."""
-    data, edits = task.subject.judge, edits_of(task.subject, cut)
-    after = (task.subject.predict(data.pixels, edits) == data.labels).cpu().numpy()
-    drop, bound = drop_bound(right, after)
-    measured = rate(int(after.sum()), len(after))
-    known = min(success(task.subject, trigger, task.subject.learn, edits) for trigger in found.triggers)
-    return Judged(len(cut), cut[-1].score, measured.value, measured.low, measured.high, drop, bound, known)
+def at_budget(task: Task, label: int, form: Form, seed: int = 0, taken: Sequence[Channel] = ()) -> Inverted:
+    """The strongest trigger for a label with the channels cut."""
+    edits = edits_of(task.subject, taken)
+    return strongest(task.subject, label, form, task.budgets[form], seed=task.seed + seed, effort=task.effort, edits=edits)
 
 
-def reinvert(task: Task, cut: Sequence[Channel], step: int) -> list[Inverted]:
-    """Fresh triggers in the cut model, one a form."""
-    seed, edits = task.seed + 100 * (step + 1), edits_of(task.subject, cut)
-    jobs = [partial(invert, task.subject, task.label, form, seed=seed, effort=task.effort, edits=edits) for form in FORMS]
+def afresh(task: Task, forms: Sequence[Form], taken: Sequence[Channel], step: int) -> list[Inverted]:
+    """The strongest triggers in the cut model, one a form, from a start that no earlier round had."""
+    jobs = [partial(at_budget, task, task.label, form, 100 * (step + 1), taken) for form in forms]
     return side_by_side(jobs, task.subject.device.type)
 
 
-def relative_cost(triggers: Sequence[Inverted], reference: dict[Form, float]) -> float:
-    """Geometric mean over the forms of cost over reference."""
-    return float(np.exp(np.mean([np.log(max(t.cost, 1e-6) / reference[t.form]) for t in triggers])))
+def fall(
+    task: Task, taken: list[Channel], more: list[Channel], triggers: Sequence[Inverted], right: np.ndarray
+) -> tuple[list[Channel], Judged]:
+    """`taken` and `more`, or half of them, with the constants that weigh the triggers most of those that are allowed.
+
+    Where none is, all of them with the constants that harm clean images least."""
+    spare = None
+    for fewer in (more, more[: len(more) // 2]):
+        for weight, steps in TRIES if fewer else ():
+            settled = settle(task.subject, [*taken, *fewer], task.deviations, triggers, weight=weight, steps=steps, seed=task.seed)
+            judged = judge(task, settled, right)
+            if judged.bound <= task.max_drop:
+                return settled, judged
+        spare = spare or (settled, judged)
+    assert spare is not None
+    return spare
+
+
+def judge(task: Task, channels: Sequence[Channel], right: np.ndarray) -> Judged:
+    """Accuracy on the judged images with the channels cut."""
+    data = task.subject.judge
+    after = (task.subject.predict(data.pixels, edits_of(task.subject, channels)) == data.labels).cpu().numpy()
+    drop, bound = drop_bound(right, after)
+    measured = rate(int(after.sum()), len(after))
+    threshold = channels[-1].score if channels else None
+    return Judged(len(channels), threshold, measured.value, measured.low, measured.high, drop, bound)
+
+
+def choose(found: Search, max_drop: float) -> int | None:
+    """The allowed cut that leaves least of the trigger's success, the first of equals; None where even that leaves more than half."""
+    allowed = [i for i, cut in enumerate(found.cuts) if cut.channels and cut.bound <= max_drop]
+    if not allowed:
+        return None
+    left = {i: max(found.excess(found.cuts[i].success), 0.0) for i in allowed}
+    best = min(allowed, key=lambda i: left[i])
+    return best if left[best] <= HALF * max(found.excess(found.cuts[0].success), 0.0) else None

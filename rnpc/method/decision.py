@@ -25,7 +25,7 @@ class Evidence:
     """Numbers behind a decision.
 
     `norms` [K] and `z` [K] of the latent shifts; `votes` [K] of the unlearned model; `triggers` with their costs; `held_out`: the success
-    of each on judged images; `scores`: site -> suspicion [C].
+    of each on judged images; `scores`: site -> suspicion [C]; `levels`: form -> success of a trigger that counts as natural.
     """
 
     norms: np.ndarray
@@ -37,6 +37,7 @@ class Evidence:
     held_out: tuple[float, ...] = ()
     scores: Masks = field(default_factory=dict)
     cuts: tuple[Judged, ...] = ()
+    levels: Mapping[str, float] = field(default_factory=dict)
     chosen: int | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
 

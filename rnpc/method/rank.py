@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from rnpc.method.subject import Split, Subject
-from rnpc.method.trigger import Inverted
+from rnpc.method.trigger import Inverted, aimed
 from rnpc.program import FilterSite
 from rnpc.speed import side_by_side
 from rnpc.twin.module import Edit
 
-FLOOR = 1.0
+FLOOR, POWER = 1.0, 1.5
 CHUNK = 25
 T = TypeVar("T")
 Scores = dict[str, Tensor]
@@ -89,17 +89,20 @@ def gradients(subject: Subject, pixels: Tensor, labels: Tensor, edits: Mapping[s
     return result
 
 
-def clean_means(subject: Subject, data: Split) -> Scores:
-    """Mean of each channel over clean images and space."""
+def clean_moments(subject: Subject, data: Split) -> tuple[Scores, Scores]:
+    """Mean and standard deviation of each channel over clean images and space."""
     names = [site.value for site in subject.sites]
-    sums: Scores = {}
+    first: Scores = {}
+    second: Scores = {}
     with torch.no_grad():
         for part in data.pixels.split(CHUNK):
             _, kept = subject.values(part, names)
             for site in subject.sites:
-                found = channels_first(kept[site.value], site.axis).mean(2).sum(0).cpu().double()
-                sums[site.value] = sums.get(site.value, torch.zeros(())) + found
-    return {name: total / len(data) for name, total in sums.items()}
+                value = channels_first(kept[site.value], site.axis).cpu().double()
+                first[site.value] = first.get(site.value, torch.zeros(())) + value.mean(2).sum(0)
+                second[site.value] = second.get(site.value, torch.zeros(())) + value.square().mean(2).sum(0)
+    means = {name: total / len(data) for name, total in first.items()}
+    return means, {name: (total / len(data) - means[name].square()).clamp_min(0).sqrt() for name, total in second.items()}
 
 
 def importance(subject: Subject, data: Split, means: Scores, edits: Mapping[str, Edit]) -> Scores:
@@ -118,20 +121,18 @@ def importance(subject: Subject, data: Split, means: Scores, edits: Mapping[str,
 
 def attributions(subject: Subject, data: Split, triggers: Sequence[Inverted], edits: Mapping[str, Edit]) -> list[Scores]:
     """How much of the way to the label runs through each channel, for each of the triggers, which are all for one label."""
-    label = triggers[0].label
-    others = data.without(label).pixels
+    shown = aimed(data, triggers[0].label, subject.classes)
 
     def one(rows: Tensor) -> list[Scores]:
-        part = others[rows]
-        labels = torch.full((len(part),), label, device=part.device)
+        part, labels = shown.pixels[rows], shown.labels[rows]
         before, ways = gradients(subject, part, labels, edits), list[Scores]()
         for trigger in triggers:
             after = gradients(subject, trigger.apply(part), labels, edits)
             ways.append({n: ((after[n][0] - v) * (after[n][1] + slope) / 2).sum((0, 2)).cpu() for n, (v, slope) in before.items()})
         return ways
 
-    found = over_parts(subject, len(others), one)
-    return [averaged([ways[k] for ways in found], len(others)) for k in range(len(triggers))]
+    found = over_parts(subject, len(shown), one)
+    return [averaged([ways[k] for ways in found], len(shown)) for k in range(len(triggers))]
 
 
 def over_parts(subject: Subject, n: int, one: Callable[[Tensor], T]) -> list[T]:
@@ -145,7 +146,7 @@ def averaged(parts: Sequence[Scores], n: int) -> Scores:
 
 
 def rank(
-    subject: Subject, triggers: Sequence[Inverted], means: Scores, *, taken: Sequence[Channel] = (), power: float = 1.5
+    subject: Subject, triggers: Sequence[Inverted], means: Scores, *, taken: Sequence[Channel] = ()
 ) -> list[Channel]:
     """All channels by falling score, without those already taken (the model is studied with these cut)."""
     edits = edits_of(subject, taken)
@@ -156,7 +157,7 @@ def rank(
     for way in attributions(subject, subject.learn, triggers, edits):
         found = torch.cat([way[name] for name in names])
         score += found / found.amax().clamp_min(1e-12)
-    score = score / (flat + FLOOR * flat.median()).clamp_min(1e-12) ** power
+    score = score / (flat + FLOOR * flat.median()).clamp_min(1e-12) ** POWER
     keys = [(name, c) for name in names for c in range(len(cost[name]))]
     done = {(channel.site, channel.index) for channel in taken}
     order = torch.argsort(-score, stable=True).tolist()

@@ -1,50 +1,92 @@
 """The verdict: is one label abnormally cheap to reach?
 
-The latent programs propose a few labels. For each a trigger is inverted in both forms. The accused is the label with the lowest
-geometric mean of its costs; its ratio is that mean against the cheapest of the other labels, form by form. A natural label is about as
-dear as the next one; a backdoor makes its target several times cheaper, in the form that fits the trigger and, since the shortcut lies in
-feature space, in the other form too.
+The latent programs propose a few labels, and triggers are inverted for them. Three rules look at the costs; each gives a number that is
+small for a backdoor and near 1 for a natural label:
 
-The two limits were chosen on victims of the spec `choose` and frozen before any other was judged. Between them the run is inconclusive.
+    pixels    cost of the additive and of the patch trigger (geometric mean) over the cheapest other label's, form by form: a backdoor makes
+              its target several times cheaper in the form that fits the trigger and, since the shortcut lies in feature space, in the other
+    warp      cost of the warp over the other label's: in a clean model a smooth warp of a pixel or less sends nearly no image anywhere
+    next      share of judged images that one trigger fails to send to the label after their own: no clean model lets one trigger do that
+
+A number below the rule's first limit convicts, above the second it acquits, between them the run is inconclusive. The limits were chosen on
+victims of the spec `choose` and frozen before any other was judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from rnpc.method.trigger import FORMS, Form
+from rnpc.method.forms import PIXELS, Form
+from rnpc.method.trigger import NEXT
 
+Rule = Literal["pixels", "warp", "next"]
 CANDIDATES = 3
-BACKDOORED_BELOW = 0.60
-CLEAN_ABOVE = 0.68
+WARPED = 2
+"""How many of the candidates get a warp inverted."""
+LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.55, 0.60), "warp": (0.45, 0.60), "next": (0.25, 0.40)}
+CHEAP = 0.75
+"""A form whose cost is below this part of the other label's belongs to the backdoor."""
 Costs = Mapping[tuple[int, Form], float]
 
 
 @dataclass(frozen=True)
 class Accusation:
-    """The accused label, its cost ratio to the cheapest other label (over forms: geometric mean; and by form), and the reference costs."""
+    """The accused label and what each rule says of its own suspect: `numbers`; `by_form`: cost over that of the cheapest other label;
+    `reference`: that cost; `forms`: those in which the accused label is cheap."""
 
     label: int
-    ratio: float
+    rule: Rule
+    numbers: Mapping[Rule, float]
     by_form: Mapping[Form, float]
-    reference: dict[Form, float]
+    reference: Mapping[Form, float]
+    forms: tuple[Form, ...]
 
     @property
     def verdict(self) -> Literal["backdoored", "clean", "inconclusive"]:
-        """What the ratio says."""
-        if self.ratio < BACKDOORED_BELOW:
+        """What the most suspicious rule says."""
+        low, high = LIMITS[self.rule]
+        if self.numbers[self.rule] < low:
             return "backdoored"
-        return "clean" if self.ratio > CLEAN_ABOVE else "inconclusive"
+        return "clean" if self.numbers[self.rule] > high else "inconclusive"
 
 
-def accuse(labels: Sequence[int], costs: Costs) -> Accusation:
-    """The cheapest label among `labels` and how far it stands out."""
-    mean = {label: float(np.mean([np.log(max(costs[label, form], 1e-6)) for form in FORMS])) for label in labels}
-    accused = min(labels, key=lambda label: mean[label])
-    reference: dict[Form, float] = {form: min(costs[label, form] for label in labels if label != accused) for form in FORMS}
-    by_form = {form: costs[accused, form] / reference[form] for form in FORMS}
-    return Accusation(accused, float(np.exp(np.mean(np.log([max(v, 1e-9) for v in by_form.values()])))), by_form, reference)
+def accuse(costs: Costs, missed: float = 1.0) -> Accusation:
+    """The most suspicious label. `costs`: of labels in forms, two labels in a form at least; `missed`: what the rule `next` measured."""
+    suspects: dict[Rule, tuple[int, float]] = {"pixels": cheapest(costs, PIXELS), "next": (NEXT, missed)}
+    if any(form == "warp" for _, form in costs):
+        suspects["warp"] = cheapest(costs, ("warp",))
+    numbers = {rule: value for rule, (_, value) in suspects.items()}
+    rule = min(numbers, key=lambda each: numbers[each] / LIMITS[each][0])
+    label = suspects[rule][0]
+    return Accusation(label, rule, numbers, *compared(costs, label))
+
+
+def cheapest(costs: Costs, forms: tuple[Form, ...]) -> tuple[int, float]:
+    """The label with the smallest geometric mean of its costs in the forms, and that mean over the cheapest other label's, by form."""
+    labels = list(dict.fromkeys(label for label, form in costs if form == forms[0] and label != NEXT))
+    mean = {label: geometric([costs[label, form] for form in forms]) for label in labels}
+    label = min(labels, key=lambda each: mean[each])
+    return label, geometric([costs[label, form] / reference(costs, label, form) for form in forms])
+
+
+def compared(costs: Costs, label: int) -> tuple[dict[Form, float], dict[Form, float], tuple[Form, ...]]:
+    """By form: the label's cost over the reference, the reference, and the forms in which the label is cheap (the cheapest at least)."""
+    known: list[Form] = [form for who, form in costs if who == label]
+    dear = {form: reference(costs, label, form) for form in known}
+    by_form = {form: costs[label, form] / dear[form] for form in known}
+    least = min(by_form.values(), default=0.0)
+    return by_form, dear, tuple(form for form in known if by_form[form] <= max(CHEAP, least))
+
+
+def reference(costs: Costs, label: int, form: Form) -> float:
+    """Cost of the cheapest other label in a form."""
+    return max(min(cost for (other, kind), cost in costs.items() if kind == form and other not in (label, NEXT)), 1e-6)
+
+
+def geometric(values: list[float]) -> float:
+    """Geometric mean; zeros count as 1e-6."""
+    return float(np.exp(np.mean(np.log(np.maximum(values, 1e-6)))))

@@ -29,9 +29,8 @@ class Step:
 class Cut:
     """One cut along the ranking: how many channels, the score threshold, and what the judged images say.
 
-    `low` and `high` bound the accuracy (two-sided 95 %); `drop_bound` is the one-sided 95 % bound of the paired accuracy drop; `surrogate`
-    the largest share of judged images that a trigger inverted by then flips, None where there was none; `ratio` the cost of a trigger
-    inverted afresh after this cut over what other labels cost (1: as dear as any), None where none was inverted.
+    `low` and `high` bound the accuracy (two-sided 95 %); `drop_bound` is the one-sided 95 % bound of the paired accuracy drop;
+    `success`: form -> share of judged images that the strongest trigger of that form flips which was inverted afresh after this cut.
     """
 
     channels: int
@@ -40,19 +39,19 @@ class Cut:
     low: float
     high: float
     drop_bound: float
-    surrogate: float | None = None
-    ratio: float | None = None
+    success: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """An inverted trigger: `success` on held-out images, `cost` (L2 norm for additive, pixels for patch), an example `image` and `delta`.
+    """An inverted trigger: `success` on held-out images, `cost` (L2 norm for additive, pixels for patch and warp), an example.
 
-    Both arrays are float [C, H, W] in units of the image scaled to [0, 1]; `delta` is what the trigger adds and may be negative.
+    `image` and `delta` are float [C, H, W] in units of the image scaled to [0, 1]; `delta` is what the trigger adds and may be negative.
+    `label` None: the label after the image's own.
     """
 
-    label: int
-    form: Literal["patch", "additive"]
+    label: int | None
+    form: Literal["patch", "additive", "warp"]
     cost: float
     success: float
     image: np.ndarray
@@ -61,7 +60,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Evidence on one class: latent shift norm, its robust z over classes, the cost of an inverted trigger in both forms, vote share."""
+    """Evidence on one class: latent shift norm, its robust z over classes, the cost of an inverted trigger by form, vote share."""
 
     label: int
     name: str
@@ -69,12 +68,14 @@ class ClassRow:
     z: float | None = None
     additive: float | None = None
     patch: float | None = None
+    warp: float | None = None
     vote: float | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the report shows beside the document. `chosen` is an index into `cuts`, None where no cut was chosen."""
+    """All that the report shows beside the document. `chosen` is an index into `cuts`, None where no cut was chosen; `levels`: form -> the
+    success of a trigger that counts as natural."""
 
     course: tuple[Step, ...] = ()
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Evidence:
     pruned: Mapping[str, list[int]] = field(default_factory=dict)
     cuts: tuple[Cut, ...] = ()
     chosen: int | None = None
+    levels: Mapping[str, float] = field(default_factory=dict)
     triggers: tuple[Trigger, ...] = ()
     classes: tuple[ClassRow, ...] = ()
 

@@ -52,8 +52,7 @@ def context(document: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
         "classes": classes[:MOST_CLASSES],
         "class_count": len(classes),
         "accused": {label["index"] for label in document.get("target_labels") or []},
-        "surrogate": any(cut.surrogate is not None for cut in evidence.cuts),
-        "ratio": any(cut.ratio is not None for cut in evidence.cuts),
+        "success": any(cut.success for cut in evidence.cuts),
         "chosen": evidence.cuts[evidence.chosen] if evidence.chosen is not None and evidence.cuts else None,
         "pruned_sites": (document.get("pruned") or {}).get("sites") or [],
         "settings": list(setting_rows(document.get("settings") or {})),
@@ -149,11 +148,11 @@ def shown(trigger: Trigger, document: Mapping[str, Any], evidence: Evidence) -> 
     """A trigger as two pictures and three numbers."""
     names = {row.label: row.name for row in evidence.classes}
     names |= {label["index"]: label.get("name") for label in document.get("target_labels") or []}
-    unit = "pixels" if trigger.form == "patch" else "L2"
+    unit = {"additive": "L2", "patch": "pixels", "warp": "pixels of displacement"}[trigger.form]
     accused = {label["index"] for label in document.get("target_labels") or []}
     return {
         "small": bool(accused) and trigger.label not in accused,
-        "label": label_name({"index": trigger.label, "name": names.get(trigger.label)}),
+        "label": label_name({"index": trigger.label, "name": "next (label + 1)" if trigger.label is None else names.get(trigger.label)}),
         "form": trigger.form,
         "cost": f"{number(trigger.cost)} {unit}",
         "success": percent(trigger.success),

@@ -28,14 +28,14 @@ def cuts_plot(evidence: Evidence, before: float | None, max_drop: float | None) 
     before = next((c.accuracy for c in cuts if c.channels == 0), before)
 
     def draw(figure: Figure) -> None:
-        surrogate = any(c.surrogate is not None for c in cuts)
-        axes = figure.subplots(2 if surrogate else 1, 1, sharex=True, squeeze=False, height_ratios=[1.5, 1] if surrogate else [1])[:, 0]
+        success = any(c.success for c in cuts)
+        axes = figure.subplots(2 if success else 1, 1, sharex=True, squeeze=False, height_ratios=[1.5, 1] if success else [1])[:, 0]
         accuracy_axis(axes[0], cuts, chosen, before, max_drop)
-        if surrogate:
-            surrogate_axis(axes[1], cuts, chosen)
+        if success:
+            success_axis(axes[1], cuts, chosen, evidence.levels)
         name_cuts(axes[-1], cuts)
 
-    return render("cuts", "Accuracy and surrogate success against the number of channels cut", (WIDTH, 4.0), draw)
+    return render("cuts", "Accuracy and the success of inverted triggers against the number of channels cut", (WIDTH, 4.0), draw)
 
 
 def accuracy_axis(ax: Axes, cuts: Sequence[Cut], chosen: int | None, before: float | None, max_drop: float | None) -> None:
@@ -58,20 +58,20 @@ def accuracy_axis(ax: Axes, cuts: Sequence[Cut], chosen: int | None, before: flo
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=5, columnspacing=1.1, handlelength=1.6, borderaxespad=0.2)
 
 
-def surrogate_axis(ax: Axes, cuts: Sequence[Cut], chosen: int | None) -> None:
-    """Success of the surrogate trigger over cuts, 0 to 100 %."""
-    points = {i: c.surrogate for i, c in enumerate(cuts) if c.surrogate is not None}
-    ax.plot(list(points), list(points.values()), "-s", color=PINK, markersize=3.5)
+def success_axis(ax: Axes, cuts: Sequence[Cut], chosen: int | None, levels: Mapping[str, float]) -> None:
+    """Success of the strongest trigger of each form over cuts, 0 to 100 %, and the level that counts as natural."""
+    forms = list(dict.fromkeys(form for cut in cuts for form in cut.success))
+    for form, colour, mark in zip(forms, (PINK, BLUE, INK), "so^", strict=False):
+        points = {i: cut.success[form] for i, cut in enumerate(cuts) if form in cut.success}
+        ax.plot(list(points), list(points.values()), f"-{mark}", color=colour, markersize=3.5, label=form)
+        if form in levels:
+            ax.axhline(levels[form], color=colour, linewidth=0.9, linestyle=(0, (4, 3)), label=f"natural: {percent(levels[form])}")
     mark_chosen(ax, chosen)
-    if chosen in points:
-        ax.plot([chosen], [points[chosen]], "D", color=ORANGE, markersize=6, zorder=5)
-    for i, success in points.items():
-        if (ratio := cuts[i].ratio) is not None:
-            ax.annotate(f"× {short(ratio)}", (i, success), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5)
-    ax.set_title("Success of the inverted triggers")
-    ax.set_ylim(-0.06, 1.16 if any(c.ratio is not None for c in cuts) else 1.04)
+    ax.set_title("Success of the strongest inverted triggers")
+    ax.set_ylim(-0.06, 1.06)
     ax.set_yticks([0, 0.5, 1])
     ax.yaxis.set_major_formatter(percent_axis())
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=6, columnspacing=1.1, handlelength=1.6, borderaxespad=0.2)
 
 
 def percent_axis() -> PercentFormatter:

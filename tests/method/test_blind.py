@@ -10,6 +10,7 @@ import pytest
 from rnpc.errors import InputRefused
 from rnpc.method import blind
 from rnpc.method.blind import Request
+from rnpc.method.cut import Judged, Search
 
 
 def test_the_planted_backdoor_is_found_and_cut(request_: Request) -> None:
@@ -45,7 +46,15 @@ def test_a_model_without_a_linear_head_is_refused(request_: Request, monkeypatch
         blind.decide(request_)
 
 
-def test_a_label_that_stays_cheap_is_said(request_: Request) -> None:
-    assert "may not be gone" in blind.after_words(1, 0.3) and "may not be gone" not in blind.after_words(1, 0.9)
+def test_reasons_say_what_is_left(request_: Request) -> None:
     found = blind.decide(request_)
-    assert found.evidence.numbers["ratio_after"] > 0.6 and "after the cut" in found.finding.reasons[-1]
+    numbers = found.evidence.numbers
+    assert numbers["strongest_additive_after"] < numbers["strongest_additive_before"] and "after it (natural:" in found.finding.reasons[1]
+    search = Search({"additive": 1.0}, {"additive": 0.2}, cuts=[judged(0, 1.0), judged(8, 0.5)])
+    assert "may not be gone" in blind.after_words(search, search.cuts[1])[-1]
+    assert "may not be gone" not in blind.after_words(search, judged(8, 0.2))[-1]
+
+
+def judged(channels: int, success: float) -> Judged:
+    """A cut after which the strongest additive trigger reaches that share."""
+    return Judged(channels, 0.5, 0.9, 0.8, 0.95, 0.0, 0.01, {"additive": success})

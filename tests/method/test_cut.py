@@ -6,36 +6,36 @@ import numpy as np
 import pytest
 
 from rnpc.method import cut
-from rnpc.method.cut import Search, Task
-from rnpc.method.rank import clean_means, edits_of
+from rnpc.method.cut import Judged, Search, Task
+from rnpc.method.forms import PIXELS, Form
+from rnpc.method.rank import clean_moments, edits_of
 from rnpc.method.subject import Subject
-from rnpc.method.trigger import FORMS, Effort, Form, Inverted, invert, success
+from rnpc.method.trigger import Effort, invert, success
 from rnpc.stats import drop_bound
 
 
-def run(subject: Subject, budget: float, label: int = 1) -> tuple[Search, list[Inverted]]:
-    """A search for the label's triggers; other labels cost what they cost in the clean network."""
-    reference: dict[Form, float] = {"additive": 3.0, "patch": 22.0}
-    task = Task(subject, clean_means(subject, subject.learn), label, reference, budget, 0, Effort(), lambda *_: None)
-    triggers = [invert(subject, label, form, seed=0, effort=Effort()) for form in FORMS]
-    return cut.search(task, triggers), triggers
+def run(subject: Subject, budget: float, label: int = 1) -> Search:
+    """A search for a label, with budgets well above what the planted shortcut costs and well below what other labels do."""
+    budgets: dict[Form, float] = {"additive": 1.0, "patch": 8.0}
+    means, deviations = clean_moments(subject, subject.learn)
+    other = {form: (label + 1) % 3 for form in PIXELS}
+    return cut.search(Task(subject, means, deviations, label, budgets, other, budget, 0, Effort(40), lambda *_: None))
 
 
 def bound_of(subject: Subject, found: Search) -> float:
     """The chosen cut's bound, measured again."""
     assert found.chosen is not None
-    channels = found.path[: found.cuts[found.chosen].channels]
     right = subject.predict(subject.judge.pixels) == subject.judge.labels
-    after = subject.predict(subject.judge.pixels, edits_of(subject, channels)) == subject.judge.labels
+    after = subject.predict(subject.judge.pixels, edits_of(subject, found.made[found.chosen])) == subject.judge.labels
     return drop_bound(right.numpy(), after.numpy())[1]
 
 
 def test_the_planted_channels_are_cut_and_the_trigger_is_gone(subject: Subject) -> None:
-    found, triggers = run(subject, 0.05)
+    found = run(subject, 0.05)
     assert found.chosen is not None
-    channels = found.path[: found.cuts[found.chosen].channels]
+    channels = found.made[found.chosen]
     assert {36, 37} <= {channel.index for channel in channels}
-    additive = next(t for t in triggers if t.form == "additive")
+    additive = invert(subject, 1, "additive", seed=0, effort=Effort())
     assert success(subject, additive, subject.judge) > 0.9
     assert success(subject, additive, subject.judge, edits_of(subject, channels)) <= 0.3
     assert bound_of(subject, found) <= 0.05
@@ -43,25 +43,40 @@ def test_the_planted_channels_are_cut_and_the_trigger_is_gone(subject: Subject) 
 
 @pytest.mark.parametrize("label", range(3))
 def test_the_bound_holds_where_every_cut_hurts(clean_subject: Subject, label: int) -> None:
-    found, _ = run(clean_subject, 0.03, label)
+    found = run(clean_subject, 0.03, label)
     assert found.chosen is None or bound_of(clean_subject, found) <= 0.03
 
 
 def test_no_cut_where_the_budget_is_below_what_the_images_can_prove(subject: Subject) -> None:
-    found, _ = run(subject, 0.001)
-    assert found.chosen is None and all(judged.bound > 0.001 for judged in found.cuts)
+    found = run(subject, 0.001)
+    assert found.chosen is None and all(judged.bound > 0.001 for judged in found.cuts[1:])
 
 
 def test_judged_cuts_are_sound(subject: Subject) -> None:
-    found, _ = run(subject, 0.05)
-    for judged in found.cuts:
-        assert 0 < judged.channels <= len(found.path) and judged.low <= judged.accuracy <= judged.high and judged.drop <= judged.bound
-    keys = [(channel.site, channel.index) for channel in found.path]
-    assert len(keys) == len(set(keys)) and np.isfinite([channel.value for channel in found.path]).all()
+    found = run(subject, 0.05)
+    assert found.cuts[0].channels == 0 and found.cuts[0].threshold is None and found.cuts[0].drop == 0
+    for judged, channels in zip(found.cuts, found.made, strict=True):
+        assert judged.channels == len(channels) and judged.low <= judged.accuracy <= judged.high and judged.drop <= judged.bound
+        assert set(judged.success) == set(PIXELS) and all(0 <= share <= 1 for share in judged.success.values())
+        assert len({(channel.site, channel.index) for channel in channels}) == len(channels)
+        assert np.isfinite([channel.value for channel in channels]).all()
 
 
-def test_the_cut_to_make() -> None:
-    assert cut.choose({}, 0.3) is None
-    assert cut.choose({1: 0.4, 5: 0.55}, 0.3) is None  # the verdict's rule would convict it again
-    assert cut.choose({1: 0.4, 5: 0.95}, 0.3) == 5
-    assert cut.choose({2: 0.1, 4: 0.42, 9: 0.43}, 0.05) == 4  # several times dearer; as good with fewer channels
+def judged(channels: int, success: float, bound: float = 0.01) -> Judged:
+    """A cut after which the strongest additive trigger reaches that share."""
+    return Judged(channels, 0.5, 0.9, 0.8, 0.95, 0.0, bound, {"additive": success})
+
+
+@pytest.mark.parametrize(
+    ("cuts", "chosen"),
+    [
+        ([], None),
+        ([judged(8, 0.9)], None),  # more than half of what stood above the natural level is left
+        ([judged(8, 0.55), judged(16, 0.3)], 2),
+        ([judged(8, 0.1), judged(16, 0.05)], 1),  # both natural: the smaller one
+        ([judged(8, 0.5), judged(16, 0.1, bound=0.03)], 1),  # the better one costs more than it may
+    ],
+)
+def test_the_cut_to_make(cuts: list[Judged], chosen: int | None) -> None:
+    found = Search({"additive": 1.0}, {"additive": 0.2}, cuts=[judged(0, 1.0), *cuts])
+    assert cut.choose(found, 0.02) == chosen

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnpc.method.rank import Channel, attributions, clean_means, edits_of, importance, margins, rank
+from rnpc.method.forms import PIXELS
+from rnpc.method.rank import Channel, attributions, clean_moments, edits_of, importance, margins, rank
 from rnpc.method.subject import Subject
-from rnpc.method.trigger import FORMS, Effort, Inverted, invert
+from rnpc.method.trigger import Effort, Inverted, invert
 
 SITE, PLANTED, TARGET = "features", {36, 37}, 1
 
@@ -15,7 +16,7 @@ SITE, PLANTED, TARGET = "features", {36, 37}, 1
 @pytest.fixture
 def triggers(subject: Subject) -> list[Inverted]:
     """Both forms for the planted label."""
-    return [invert(subject, TARGET, form, seed=0, effort=Effort()) for form in FORMS]
+    return [invert(subject, TARGET, form, seed=0, effort=Effort()) for form in PIXELS]
 
 
 def test_silenced_channels_are_exactly_their_constants(subject: Subject) -> None:
@@ -30,11 +31,13 @@ def test_silenced_channels_are_exactly_their_constants(subject: Subject) -> None
 
 def test_the_constant_is_the_clean_mean(subject: Subject) -> None:
     _, kept = subject.values(subject.learn.pixels, [SITE])
-    assert clean_means(subject, subject.learn)[SITE].float() == pytest.approx(kept[SITE].mean((0, 2, 3)), abs=1e-5)
+    means, deviations = clean_moments(subject, subject.learn)
+    assert means[SITE].float() == pytest.approx(kept[SITE].mean((0, 2, 3)), abs=1e-5)
+    assert deviations[SITE].float() == pytest.approx(kept[SITE].transpose(0, 1).flatten(1).std(1, correction=0), abs=1e-4)
 
 
 def test_scores_are_finite(subject: Subject, triggers: list[Inverted]) -> None:
-    means = clean_means(subject, subject.learn)
+    means, _ = clean_moments(subject, subject.learn)
     cost = importance(subject, subject.learn, means, {})[SITE]
     assert torch.isfinite(cost).all() and (cost >= 0).all() and (cost[38:] == 0).all() and (cost[:36] > 0).all()
     for way in attributions(subject, subject.learn, triggers, {}):
@@ -42,14 +45,14 @@ def test_scores_are_finite(subject: Subject, triggers: list[Inverted]) -> None:
 
 
 def test_the_planted_channels_come_first(subject: Subject, triggers: list[Inverted]) -> None:
-    order = rank(subject, triggers, clean_means(subject, subject.learn))
+    order = rank(subject, triggers, clean_moments(subject, subject.learn)[0])
     assert {channel.index for channel in order[:2]} == PLANTED
     assert sorted(channel.index for channel in order) == list(range(40))
     assert [c.score for c in order] == sorted((c.score for c in order), reverse=True)
 
 
 def test_taken_channels_do_not_come_again(subject: Subject, triggers: list[Inverted]) -> None:
-    means = clean_means(subject, subject.learn)
+    means, _ = clean_moments(subject, subject.learn)
     first = rank(subject, triggers, means)[:2]
     rest = rank(subject, triggers, means, taken=first)
     assert len(rest) == 38 and not PLANTED & {channel.index for channel in rest}

@@ -7,19 +7,25 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rnpc.method.forms import FORMS, PIXELS, Change, Form
 from rnpc.method.subject import Subject
-from rnpc.method.trigger import FORMS, Effort, Form, Inverted, invert, success
+from rnpc.method.trigger import NEXT, Effort, Inverted, aimed, invert, strongest, success
 
 TARGET = 1
 
 
-@pytest.mark.parametrize("form", FORMS)
+def nothing(label: int = TARGET) -> Inverted:
+    """A trigger that changes no image."""
+    return Inverted(label, "additive", 0.0, Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("form", PIXELS)
 def test_the_planted_label_is_several_times_cheaper(subject: Subject, form: Form) -> None:
     cost = [invert(subject, label, form, seed=0, effort=Effort()).cost for label in range(3)]
     assert cost[TARGET] < 0.3 * min(cost[0], cost[2])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", PIXELS)
 def test_without_the_shortcut_labels_are_alike(clean_subject: Subject, form: Form) -> None:
     cost = [invert(clean_subject, label, form, seed=0, effort=Effort()).cost for label in range(3)]
     assert min(cost) > 0.7 * max(cost)
@@ -27,7 +33,7 @@ def test_without_the_shortcut_labels_are_alike(clean_subject: Subject, form: For
 
 def test_it_works_on_images_it_was_not_learnt_on(subject: Subject) -> None:
     found = invert(subject, TARGET, "additive", seed=0, effort=Effort())
-    assert success(subject, found, subject.judge) > 0.9
+    assert found.held and success(subject, found, subject.judge) > 0.9
     shown = found.apply(subject.judge.pixels)
     assert shown.min() >= 0 and shown.max() <= 1
 
@@ -35,8 +41,25 @@ def test_it_works_on_images_it_was_not_learnt_on(subject: Subject) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_seed_gives_the_same_trigger(subject: Subject, form: Form) -> None:
     first, second, other = (invert(subject, TARGET, form, seed=seed, effort=Effort(12, 8)) for seed in (5, 5, 6))
-    assert first.cost == second.cost and torch.equal(first.shift, second.shift) and torch.equal(first.keep, second.keep)
-    assert not torch.equal(first.shift, other.shift)
+    pixels = subject.judge.pixels[:4]
+    assert first.cost == second.cost and torch.equal(first.apply(pixels), second.apply(pixels))
+    assert not torch.equal(first.apply(pixels), other.apply(pixels))
+
+
+def test_a_label_that_no_warp_reaches_is_not_held(clean_subject: Subject) -> None:
+    assert not invert(clean_subject, TARGET, "warp", seed=0, effort=Effort(24, 8)).held
+
+
+@pytest.mark.parametrize(("form", "budget"), [("additive", 1.0), ("patch", 6.0), ("warp", 0.5)])
+def test_the_strongest_trigger_stays_within_its_budget(subject: Subject, form: Form, budget: float) -> None:
+    found = strongest(subject, TARGET, form, budget, seed=0, effort=Effort(32, 16))
+    assert 0 < found.cost <= budget * 1.0001
+
+
+def test_a_larger_budget_reaches_more_images(subject: Subject) -> None:
+    cost = invert(subject, TARGET, "additive", seed=0, effort=Effort()).cost
+    found = [strongest(subject, TARGET, "additive", factor * cost, seed=0, effort=Effort(40)) for factor in (0.2, 2)]
+    assert success(subject, found[0], subject.judge) < 0.5 and success(subject, found[1], subject.judge) > 0.9
 
 
 def test_no_parameter_gets_a_gradient(subject: Subject) -> None:
@@ -45,7 +68,12 @@ def test_no_parameter_gets_a_gradient(subject: Subject) -> None:
 
 
 def test_images_of_the_label_itself_do_not_count(subject: Subject) -> None:
-    nothing = Inverted(TARGET, "additive", 0.0, torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 8, 8))
-    assert success(subject, nothing, subject.judge) == 0.0
+    assert success(subject, nothing(), subject.judge) == 0.0
     only = subject.judge.take(torch.nonzero(subject.judge.labels == TARGET)[:, 0])
-    assert torch.isnan(torch.tensor(success(replace(subject, judge=only), nothing, only)))
+    assert torch.isnan(torch.tensor(success(replace(subject, judge=only), nothing(), only)))
+
+
+def test_next_asks_each_image_for_the_label_after_its_own(subject: Subject) -> None:
+    found = aimed(subject.judge, NEXT, 3)
+    assert len(found) == len(subject.judge) and torch.equal(found.labels, (subject.judge.labels + 1) % 3)
+    assert success(subject, nothing(NEXT), subject.judge) == 0.0

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import pytest
 
-from rnpc.method.trigger import Form
-from rnpc.method.verdict import BACKDOORED_BELOW, CLEAN_ABOVE, accuse
+from rnpc.method.forms import Form
+from rnpc.method.trigger import NEXT
+from rnpc.method.verdict import LIMITS, Rule, accuse
 
 
-def costs(additive: list[float], patch: list[float]) -> dict[tuple[int, Form], float]:
+def costs(additive: list[float], patch: list[float], warp: list[float] | None = None) -> dict[tuple[int, Form], float]:
     """Costs of labels 0, 1, ..."""
-    forms: dict[Form, list[float]] = {"additive": additive, "patch": patch}
+    forms: dict[Form, list[float]] = {"additive": additive, "patch": patch, "warp": warp or []}
     return {(label, form): value for form, values in forms.items() for label, value in enumerate(values)}
 
 
 def test_a_label_that_is_cheap_in_both_forms_is_accused() -> None:
-    found = accuse([2, 0, 1], costs([3.0, 0.5, 4.0], [30.0, 5.0, 40.0]))
-    assert found.label == 1 and found.verdict == "backdoored"
-    assert found.reference == {"additive": 3.0, "patch": 30.0} and found.ratio == pytest.approx(1 / 6)
-    assert found.by_form == pytest.approx({"additive": 1 / 6, "patch": 1 / 6})
+    found = accuse(costs([4.0, 0.5, 3.0], [40.0, 5.0, 30.0], [2.0, 2.1]))
+    assert found.label == 1 and found.rule == "pixels" and found.verdict == "backdoored"
+    assert found.numbers["pixels"] == pytest.approx(1 / 6) and found.forms == ("additive", "patch")
+    assert found.by_form == pytest.approx({"additive": 1 / 6, "patch": 1 / 6, "warp": 2.1 / 2})
+    assert found.reference == {"additive": 3.0, "patch": 30.0, "warp": 2.0}
+
+
+def test_a_label_that_a_small_warp_reaches_is_accused() -> None:
+    found = accuse(costs([3.0, 3.4, 3.1], [30.0, 31.0, 40.0], [2.2, 0.4]))
+    assert found.label == 1 and found.rule == "warp" and found.verdict == "backdoored" and found.forms == ("warp",)
+
+
+def test_one_trigger_for_all_next_labels_is_accused() -> None:
+    known = {**costs([3.0, 3.4], [30.0, 31.0]), (NEXT, "additive"): 2.0, (NEXT, "patch"): 90.0}
+    found = accuse(known, missed=0.05)
+    assert found.label == NEXT and found.rule == "next" and found.verdict == "backdoored" and found.forms == ("additive",)
+    assert found.reference["additive"] == 3.0  # of the labels, not of itself
 
 
 def test_labels_that_are_alike_are_clean() -> None:
-    assert accuse([0, 1], costs([3.0, 3.1], [30.0, 31.0])).verdict == "clean"
+    found = accuse(costs([3.0, 3.1], [30.0, 31.0], [2.0, 2.1]), missed=0.9)
+    assert found.verdict == "clean" and found.forms
 
 
+@pytest.mark.parametrize("rule", LIMITS)
 @pytest.mark.parametrize(
-    ("ratio", "verdict"),
-    [
-        (BACKDOORED_BELOW - 0.01, "backdoored"),
-        (BACKDOORED_BELOW + 1e-6, "inconclusive"),
-        (CLEAN_ABOVE - 1e-6, "inconclusive"),
-        (CLEAN_ABOVE + 0.01, "clean"),
-    ],
+    ("of", "by", "verdict"), [(0, -0.01, "backdoored"), (0, 1e-6, "inconclusive"), (1, -1e-6, "inconclusive"), (1, 0.01, "clean")]
 )
-def test_the_two_limits(ratio: float, verdict: str) -> None:
-    assert accuse([0, 1, 2], costs([ratio, 1.0, 1.0], [ratio, 1.0, 1.0])).verdict == verdict
+def test_the_limits_of_each_rule(rule: Rule, of: int, by: float, verdict: str) -> None:
+    value = LIMITS[rule][of] + by
+    number = {each: value if each == rule else 1.0 for each in LIMITS}
+    known = costs([number["pixels"], 1.0, 1.0], [number["pixels"], 1.0, 1.0], [number["warp"], 1.0])
+    found = accuse({**known, (NEXT, "additive"): 1.0}, number["next"])
+    assert found.rule == rule and found.verdict == verdict
 
 
 def test_a_cost_of_zero_is_no_defect() -> None:
-    assert accuse([0, 1], costs([0.0, 1.0], [0.0, 1.0])).verdict == "backdoored"
+    assert accuse(costs([0.0, 1.0], [0.0, 1.0])).verdict == "backdoored"

@@ -45,8 +45,9 @@ def evidence() -> Evidence:
         scores[site][channels] = 0.32 + 0.5 * rng.random(len(channels))
         masks[site][channels] = 0.2 * rng.random(len(channels))
     return Evidence(
-        course=course(rng), masks=masks, scores=scores, pruned=PRUNED, cuts=cuts(), chosen=5, triggers=triggers(rng),
-        classes=(ClassRow(0, "speed limit 20", 1.1, -4.1, 3.2, 9.5, 0.66), *map(other_class, range(1, 43))),
+        course=course(rng), masks=masks, scores=scores, pruned=PRUNED, cuts=cuts(), chosen=5,
+        levels={"patch": 0.1, "additive": 0.35}, triggers=triggers(rng),
+        classes=(ClassRow(0, "speed limit 20", 1.1, -4.1, 3.2, 9.5, 2.4, 0.66), *map(other_class, range(1, 43))),
     )  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def other_class(label: int) -> ClassRow:
     """A class that nobody attacks; inverted triggers were looked for in some."""
     looked = label % 7 == 0
     norm = 2 + 0.05 * (label * 17 % 43)
-    return ClassRow(label, f"class {label:02d}", norm, (norm - 3) / 0.6, 18.0 + label if looked else None, 220.0 if looked else None, 0.008)
+    costs = (18.0 + label, 220.0) if looked else (None, None)
+    return ClassRow(label, f"class {label:02d}", norm, (norm - 3) / 0.6, *costs, vote=0.008)
 
 
 def course(rng: np.random.Generator) -> tuple[Step, ...]:
@@ -71,10 +73,10 @@ def course(rng: np.random.Generator) -> tuple[Step, ...]:
 def cuts() -> tuple[Cut, ...]:
     """A sweep with a cliff at its end."""
     accuracy = (0.974, 0.974, 0.974, 0.972, 0.974, 0.972, 0.970, 0.968, 0.966, 0.961, 0.951, 0.921)
-    surrogate = (1.0, 1.0, 0.96, 0.42, 0.11, 0.02, 0.0, 0.01, 0.0, 0.0, 0.0, 0.0)
+    success = (1.0, 1.0, 0.96, 0.42, 0.11, 0.02, 0.0, 0.01, 0.0, 0.0, 0.0, 0.0)
     return tuple(
-        Cut(n, 0.9 / (1 + 0.25 * n), a, a - 0.017, min(a + 0.013, 1.0), 0.974 - a + 0.008, s, {4: 0.31, 8: 0.97}.get(n))
-        for n, a, s in zip(COUNTS, accuracy, surrogate, strict=True)
+        Cut(n, 0.9 / (1 + 0.25 * n), a, a - 0.017, min(a + 0.013, 1.0), 0.974 - a + 0.008, {"patch": s, "additive": 0.2 + 0.8 * s})
+        for n, a, s in zip(COUNTS, accuracy, success, strict=True)
     )
 
 
