@@ -53,7 +53,7 @@ def main() -> None:
             channels = {(sites.index(s["site"]), c) for s in document["pruned"]["sites"] for c in s["channels"]}
             first = channels if first is None else first
             overlap = "-" if not first | channels else f"{len(first & channels) / len(first | channels):.2f}"
-            label = ", ".join(str(t["index"]) for t in document["target_labels"]) or "-"
+            label = ", ".join(t["name"] if t["index"] is None else str(t["index"]) for t in document["target_labels"]) or "-"
             ratio = document["evidence"]["ratio"]
             print(f"| {name} | {form} | {document['verdict']} | {label} | {ratio:.3f} | {len(channels)} | {overlap} |", flush=True)
 

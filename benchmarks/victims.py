@@ -124,7 +124,7 @@ HEAD = [
 def row(run: dict[str, Any]) -> str:
     """A line of the table."""
     after = run["after"] or {}
-    label = ", ".join(str(t["index"]) for t in run["target_labels"]) or "-"
+    label = ", ".join(t["name"] if t["index"] is None else str(t["index"]) for t in run["target_labels"]) or "-"
     cells = [
         run["victim"], run["form"], run["seed"], run["verdict"], label, f"{run['evidence'].get('ratio', float('nan')):.2f}",
         run["pruned"]["channels"], share(run["before"].get("ca")), bounds(after.get("ca")), share(run["before"].get("asr")),

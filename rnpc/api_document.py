@@ -114,7 +114,7 @@ def index_of(label: int) -> int | None:
 def name_of(inputs: Inputs, label: int) -> str:
     """A label's name: the model's, else the data's, else its index."""
     if label == NEXT:
-        return "next (label + 1)"
+        return "next"
     for names in (inputs.names, inputs.images.classes):
         if names is not None and label < len(names):
             return names[label]
@@ -153,7 +153,7 @@ def trigger_of(inputs: Inputs, trigger: Inverted, held: float) -> Trigger:
     row = 0 if labels is None else int(np.argmax(labels != trigger.label))
     pixels = torch.from_numpy(images[row].transpose(2, 0, 1).copy()).float()[None] / 255
     shown = trigger.apply(pixels.to(trigger.change.shift.device)).cpu()
-    return Trigger(index_of(trigger.label), trigger.form, trigger.cost, held, shown[0].numpy(), (shown - pixels)[0].numpy())
+    return Trigger(index_of(trigger.label), trigger.form, trigger.cost, held, shown[0].numpy(), (shown - pixels)[0].numpy(), trigger.held)
 
 
 def class_rows(inputs: Inputs, decision: Decision) -> tuple[ClassRow, ...]:

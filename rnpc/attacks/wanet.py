@@ -8,8 +8,8 @@ Source: Nguyen and Tran, "WaNet - imperceptible warping-based backdoor attack" (
 noise ratio 2, grid rescale 1. The warps are made anew in each batch, before augmentation, from images that are never rounded.
 
 The source trains for hundreds of epochs. In ten, s 0.5 (a quarter of a pixel) is not learned
-(GTSRB, width 16: ASR 66 % with VGG-16, 4 % with ResNet-18 and fewer steps); raise it instead: `strength` 1.0 with 10 epochs on 40 % of
-GTSRB gives ResNet-18 an ASR of 96 % at a CA of 96 %, 1.2 with 12 epochs gives VGG-16 93 % at 96 %.
+(GTSRB, width 16: ASR 66 % with VGG-16, 4 % with ResNet-18 and fewer steps); raise it instead: `strength` 1.5 on 40 % of GTSRB gives
+ResNet-18 an ASR of 86 or 96 % (two seeds, 10 epochs), VGG-16 97 % (12 epochs); docs/results.md has them.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, A
     before = measured(original, on, cache)
     after = measured(original if hardened.written is None else hardened.written, on, cache)
     again = None if target is None or hardened.ranking or hardened.verdict not in MISSED else function(replace(task, force=True))
+    own = {hardened.channels: after.document()} if hardened.written is not None and again is None and hardened.channels else {}
     return {
         "target": target,
         "verdict": hardened.verdict,
@@ -42,7 +43,7 @@ def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, A
         "after": after.document(),
         "drop": drop(before, after),
         "forced": None if again is None else forced(again, original, on, cache),
-        "oracle": oracle(task.model, (again or hardened).ranking, on, cache),
+        "oracle": oracle(task.model, (again or hardened).ranking, on, cache, own),
         "facts": hardened.facts,
     }
 

@@ -27,7 +27,7 @@ from rnpc.method.forms import PIXELS, Form
 from rnpc.method.head import find_head
 from rnpc.method.rank import Channel, clean_moments
 from rnpc.method.subject import Subject, prepare, split
-from rnpc.method.trigger import NEXT, Effort, Inverted, invert, success
+from rnpc.method.trigger import NEXT, Effort, Inverted, invert, missed_next, success
 from rnpc.method.verdict import CANDIDATES, LIMITS, WARPED, Accusation, accuse, reference
 from rnpc.passes.batchnorm import fold_bn
 from rnpc.program import Finding, Masks, Preprocessing, Program
@@ -66,14 +66,16 @@ def decide(request: Request) -> Decision:
     norms = shift_norms(request.program, subject)
     labels = [int(label) for label in np.argsort(norms, kind="stable")[: min(CANDIDATES, subject.classes)]]
     course, masks, triggers = study(request, subject, labels)
-    missed = 1 - success(subject, triggers[-1], subject.judge)
+    missed = missed_next(subject, triggers[-1], subject.judge)
     if missed <= LIMITS["next"][1]:
         triggers = [*triggers[:-1], *all_to_all(request, subject)]
-    accusation = accuse({(t.label, t.form): t.cost for t in triggers}, missed)
+    held_out = tuple(success(subject, t, subject.judge) for t in triggers)
+    costs = {(t.label, t.form): t.cost for t in triggers}
+    accusation = accuse(costs, dict(zip(costs, held_out, strict=True)), missed)
     found = None
     if accusation.verdict == "backdoored" or request.force:
         found = remove(request, subject, accusation, triggers)
-    return conclude(request, subject, accusation, triggers, norms, course, masks, found)
+    return conclude(request, subject, accusation, triggers, held_out, norms, course, masks, found)
 
 
 def study(request: Request, subject: Subject, labels: list[int]) -> tuple[list[rnp.Point], Masks, list[Inverted]]:
@@ -153,6 +155,7 @@ def conclude(
     subject: Subject,
     accusation: Accusation,
     triggers: list[Inverted],
+    held_out: tuple[float, ...],
     norms: np.ndarray,
     course: list[rnp.Point],
     masks: Masks,
@@ -178,7 +181,7 @@ def conclude(
         course=tuple(course),
         masks=masks,
         triggers=tuple(triggers),
-        held_out=tuple(success(subject, t, subject.judge) for t in triggers),
+        held_out=held_out,
         scores=scores_of(subject, found),
         cuts=() if found is None else tuple(found.cuts),
         levels={} if found is None else by_name(found.levels),
@@ -214,7 +217,9 @@ def after_words(found: cut.Search, chosen: cut.Judged) -> list[str]:
         f"before the cut and reaches {after:.0%} after it (natural: {found.levels[form]:.0%})"
         for form, after in chosen.success.items()
     ]
-    if found.excess(chosen.success) > 0:
+    if found.excess(found.cuts[0].success) <= 0:
+        words.append("at this cost the label's trigger was no stronger than another's even before the cut: what the cut did cannot be told")
+    elif found.excess(chosen.success) > 0:
         words.append("the backdoor is weakened and may not be gone: give more images or a larger --max-ca-drop, and measure")
     return words
 

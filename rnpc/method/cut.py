@@ -10,7 +10,8 @@ The search ends when that success is no higher than the same budget buys for ano
 rounds or the accuracy end first, the cut that comes nearest is made, if it took away at least half of what stood above those levels.
 
 A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. The constants first
-weigh triggers as much as the budget lets them: `WEIGHTS` are tried in turn until a cut is allowed. The level of 95 % holds cut by cut, not
+weigh triggers as much as the budget lets them: `TRIES` are made in turn until a cut is allowed, then the same with half of the new
+channels; after two rounds without an allowed cut the search gives up. The level of 95 % holds cut by cut, not
 for the search as a whole.
 """
 
@@ -27,7 +28,7 @@ from rnpc.method.constants import settle
 from rnpc.method.forms import Form
 from rnpc.method.guard import spared, strained
 from rnpc.method.rank import Channel, Scores, edits_of, rank
-from rnpc.method.subject import Subject
+from rnpc.method.subject import Split, Subject
 from rnpc.method.trigger import NEXT, Effort, Inverted, strongest, success
 from rnpc.speed import side_by_side
 from rnpc.stats import drop_bound, rate
@@ -93,7 +94,7 @@ class Task:
 def search(task: Task) -> Search:
     """Cut until the label's strongest trigger is natural, or as far as the budget allows."""
     task.tell("invert strongest triggers", None)
-    right = (task.subject.predict(task.subject.judge.pixels) == task.subject.judge.labels).cpu().numpy()
+    right = answers(task, ())
     triggers, found = begin(task, right)
     hard, taken = strained(task.subject.learn, task.seed), list[Channel]()
     unit = max(1, round(sum(site.channels for site in task.subject.sites) / UNIT))
@@ -114,10 +115,15 @@ def search(task: Task) -> Search:
         reached = {t.form: success(task.subject, t, task.subject.judge, edits) for t in triggers}
         found.cuts.append(replace(judged, success=reached))
         found.made.append(tuple(taken))
-        if judged.bound <= task.max_drop and found.excess(reached) <= 0:
+        if (judged.bound <= task.max_drop and found.excess(reached) <= 0) or beyond(found, task.max_drop):
             break
     found.chosen = choose(found, task.max_drop)
     return found
+
+
+def beyond(found: Search, max_drop: float) -> bool:
+    """Whether the last two cuts were not allowed."""
+    return len(found.cuts) > 2 and all(cut.bound > max_drop for cut in found.cuts[-2:])
 
 
 def begin(task: Task, right: np.ndarray) -> tuple[list[Inverted], Search]:
@@ -130,11 +136,16 @@ def begin(task: Task, right: np.ndarray) -> tuple[list[Inverted], Search]:
     reached = [success(task.subject, trigger, task.subject.judge) for trigger in made]
     own = dict(zip(task.budgets, zip(made, reached, strict=False), strict=False))
     natural = dict(zip(task.other, reached[len(own) :], strict=True))
-    floor = FLOOR_NEXT if task.label == NEXT else FLOOR
+    floor = max(FLOOR_NEXT, largest_class(task.subject.judge)) if task.label == NEXT else FLOOR
     most = max(share for _, share in own.values())
     levels = {form: max(natural.get(form, 0.0), floor) for form, (_, share) in own.items() if share >= HALF * most}
     first = replace(judge(task, (), right), success={form: own[form][1] for form in levels})
     return [own[form][0] for form in levels], Search({form: task.budgets[form] for form in levels}, levels, cuts=[first], made=[()])
+
+
+def largest_class(data: Split) -> float:
+    """Its share of the images."""
+    return float(data.labels.unique(return_counts=True)[1].max()) / len(data)
 
 
 def at_budget(task: Task, label: int, form: Form, seed: int = 0, taken: Sequence[Channel] = ()) -> Inverted:
@@ -169,12 +180,18 @@ def fall(
 
 def judge(task: Task, channels: Sequence[Channel], right: np.ndarray) -> Judged:
     """Accuracy on the judged images with the channels cut."""
-    data = task.subject.judge
-    after = (task.subject.predict(data.pixels, edits_of(task.subject, channels)) == data.labels).cpu().numpy()
+    after = answers(task, channels)
     drop, bound = drop_bound(right, after)
     measured = rate(int(after.sum()), len(after))
     threshold = channels[-1].score if channels else None
     return Judged(len(channels), threshold, measured.value, measured.low, measured.high, drop, bound)
+
+
+def answers(task: Task, channels: Sequence[Channel]) -> np.ndarray:
+    """Whether each judged image is answered rightly with the channels cut, in float32 as the file will be."""
+    data, exact = task.subject.judge, replace(task.subject, fast=False)
+    found: np.ndarray = (exact.predict(data.pixels, edits_of(exact, channels)) == data.labels).cpu().numpy()
+    return found
 
 
 def choose(found: Search, max_drop: float) -> int | None:

@@ -30,7 +30,7 @@ CONTROL = 6
 
 @dataclass(frozen=True)
 class Change:
-    """x -> clamp(keep * sampled(x, places) + shift). `keep` [1, 1, H, W], `shift` [1, C, H, W], `places` [1, H, W, 2] in [-1, 1] or
+    """x -> clamp(keep * sampled(x, places) + shift). `keep` [1, 1, H, W], `shift` [1, C or 1, H, W], `places` [1, H, W, 2] in [-1, 1] or
     None where nothing moves."""
 
     keep: Tensor
@@ -62,6 +62,8 @@ class Parts:
         else:
             start = [torch.randn(1, 2, CONTROL, CONTROL, generator=generator) * 0.05]
         self.leaves = [each.to(device).requires_grad_() for each in start]
+        self.basis, self.start = self.bases().to(device), self.still().to(device)
+        self.pixel = torch.tensor([2 / max(self.width - 1, 1), 2 / max(self.height - 1, 1)], device=device)
 
     def change(self, budget: float = math.inf) -> tuple[Change, Tensor]:
         """What the parameters do now, within the budget, and its cost."""
@@ -74,22 +76,21 @@ class Parts:
             return Change(torch.ones_like(shift[:, :1]), shift), cost
         moves, cost = within(budget, self.field(free), rms)
         blank = torch.ones(1, 1, self.height, self.width, device=free.device)
-        return Change(blank, torch.zeros_like(blank), self.still(free.device) + moves * self.step(free.device)), cost
+        return Change(blank, torch.zeros_like(blank), self.start + moves * self.pixel), cost
 
     def field(self, points: Tensor) -> Tensor:
-        """Displacements [1, H, W, 2] in pixels."""
-        fine = F.interpolate(points, size=(self.height, self.width), mode="bicubic", align_corners=True)
-        return fine.permute(0, 2, 3, 1)
+        """Displacements [1, H, W, 2] in pixels: bicubic between the control points."""
+        return (points.flatten(2)[0] @ self.basis).view(1, 2, self.height, self.width).permute(0, 2, 3, 1)
 
-    def still(self, device: torch.device) -> Tensor:
+    def bases(self) -> Tensor:
+        """What each control point alone gives, [points, H * W]. A product with it has a gradient that is the same in every run."""
+        single = torch.eye(CONTROL**2).view(-1, 1, CONTROL, CONTROL)
+        return F.interpolate(single, size=(self.height, self.width), mode="bicubic", align_corners=True).flatten(1)
+
+    def still(self) -> Tensor:
         """The places that move nothing."""
-        axes = [torch.linspace(-1, 1, n, device=device) for n in (self.height, self.width)]
-        rows, columns = torch.meshgrid(*axes, indexing="ij")
+        rows, columns = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (self.height, self.width)), indexing="ij")
         return torch.stack([columns, rows], dim=-1)[None]
-
-    def step(self, device: torch.device) -> Tensor:
-        """One pixel in the units of sampling."""
-        return torch.tensor([2 / max(self.width - 1, 1), 2 / max(self.height - 1, 1)], device=device)
 
 
 def within(budget: float, value: Tensor, price: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ Scores = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of one site, its suspicion score, and the constant (clean mean) that it would become."""
+    """One channel of one site, its suspicion score, and the constant that it would become."""
 
     site: str
     index: int

@@ -105,7 +105,7 @@ def prepare(
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
     learn, judge = split(images, labels, seed, max_ca_drop)
-    if len(np.unique(labels[learn])) < 2:  # a trigger is learnt on images of other classes than its label
+    if min(len(np.unique(labels[rows])) for rows in (learn, judge)) < 2:  # a trigger works on images of other classes than its label
         raise Inconclusive("the images are all of one class", where="defense data", todo="give images of several classes")
     parts = [Split(pixels(images[rows]).to(where), torch.from_numpy(labels[rows]).to(where)) for rows in (learn, judge)]
     return Subject(twin, sites, pre, parts[0], parts[1], program.signature.classes, where, precision(where.type) == "bf16")

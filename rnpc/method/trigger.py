@@ -117,6 +117,14 @@ def attempt(
     return F.cross_entropy(scores, wanted), float((scores.argmax(1) == wanted).float().mean())
 
 
+def missed_next(subject: Subject, trigger: Inverted, data: Split) -> float:
+    """Share of the images that a trigger for `NEXT` fails to send there: the mean over classes, since a change that sends everything to one
+    label serves the images of the class before it."""
+    found = aimed(data, NEXT, subject.classes)
+    hit = (subject.predict(trigger.apply(found.pixels)) == found.labels).float()
+    return 1 - float(torch.stack([hit[data.labels == label].mean() for label in data.labels.unique()]).mean())
+
+
 def success(subject: Subject, trigger: Inverted, data: Split, edits: Mapping[str, Edit] | None = None) -> float:
     """Share of the images, those of its label left out, that the trigger sends to its label."""
     found = aimed(data, trigger.label, subject.classes)

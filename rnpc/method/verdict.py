@@ -28,6 +28,8 @@ CANDIDATES = 3
 WARPED = 2
 """How many of the candidates get a warp inverted."""
 LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.55, 0.60), "warp": (0.45, 0.60), "next": (0.25, 0.40)}
+ABLE = 0.5
+"""Least success on judged images of a trigger that accuses."""
 CHEAP = 0.75
 """A form whose cost is below this part of the other label's belongs to the backdoor."""
 Costs = Mapping[tuple[int, Form], float]
@@ -54,23 +56,36 @@ class Accusation:
         return "clean" if self.numbers[self.rule] > high else "inconclusive"
 
 
-def accuse(costs: Costs, missed: float = 1.0) -> Accusation:
-    """The most suspicious label. `costs`: of labels in forms, two labels in a form at least; `missed`: what the rule `next` measured."""
-    suspects: dict[Rule, tuple[int, float]] = {"pixels": cheapest(costs, PIXELS), "next": (NEXT, missed)}
+def accuse(costs: Costs, reached: Costs, missed: float = 1.0) -> Accusation:
+    """The most suspicious label.
+
+    `costs`: of labels in forms, two labels in a form at least; `reached`: success of those triggers on judged images, by which a label can
+    be a suspect; `missed`: what the rule `next` measured."""
+    suspects: dict[Rule, tuple[int, float]] = {"pixels": cheapest(costs, reached, PIXELS), "next": (NEXT, missed)}
     if any(form == "warp" for _, form in costs):
-        suspects["warp"] = cheapest(costs, ("warp",))
+        suspects["warp"] = cheapest(costs, reached, ("warp",))
     numbers = {rule: value for rule, (_, value) in suspects.items()}
-    rule = min(numbers, key=lambda each: numbers[each] / LIMITS[each][0])
+    rule = min(numbers, key=lambda each: nearness(each, numbers[each]))
     label = suspects[rule][0]
     return Accusation(label, rule, numbers, *compared(costs, label))
 
 
-def cheapest(costs: Costs, forms: tuple[Form, ...]) -> tuple[int, float]:
-    """The label with the smallest geometric mean of its costs in the forms, and that mean over the cheapest other label's, by form."""
+def nearness(rule: Rule, number: float) -> tuple[int, float]:
+    """Orders rules: those that convict first, then those that are not sure, then the others; among them by the number over its limit."""
+    low, high = LIMITS[rule]
+    return (number >= low) + (number > high), number / low
+
+
+def cheapest(costs: Costs, reached: Costs, forms: tuple[Form, ...]) -> tuple[int, float]:
+    """The label with the smallest geometric mean of its costs in the forms, and that mean over the cheapest other label's, by form.
+
+    A label whose triggers fail on most judged images has no cost to speak of: it is no suspect as long as there is another, and where there
+    is none the number is 1 at least. As a reference its cost is good: the true one is higher."""
     labels = list(dict.fromkeys(label for label, form in costs if form == forms[0] and label != NEXT))
-    mean = {label: geometric([costs[label, form] for form in forms]) for label in labels}
-    label = min(labels, key=lambda each: mean[each])
-    return label, geometric([costs[label, form] / reference(costs, label, form) for form in forms])
+    able = [label for label in labels if min(reached[label, form] for form in forms) >= ABLE]
+    label = min(able or labels, key=lambda each: geometric([costs[each, form] for form in forms]))
+    number = geometric([costs[label, form] / reference(costs, label, form) for form in forms])
+    return label, number if able else max(number, 1.0)
 
 
 def compared(costs: Costs, label: int) -> tuple[dict[Form, float], dict[Form, float], tuple[Form, ...]]:

@@ -47,7 +47,7 @@ class Trigger:
     """An inverted trigger: `success` on held-out images, `cost` (L2 norm for additive, pixels for patch and warp), an example.
 
     `image` and `delta` are float [C, H, W] in units of the image scaled to [0, 1]; `delta` is what the trigger adds and may be negative.
-    `label` None: the label after the image's own.
+    `label` None: the label after the image's own. `held`: whether it reached nearly all images that it was learnt on.
     """
 
     label: int | None
@@ -56,6 +56,7 @@ class Trigger:
     success: float
     image: np.ndarray
     delta: np.ndarray
+    held: bool = True
 
 
 @dataclass(frozen=True)

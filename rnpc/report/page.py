@@ -82,7 +82,10 @@ def target_tile(targets: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not targets:
         return {"title": "Target label", "value": "none", "detail": "no label is accused"}
     names = ", ".join(str(label.get("name") or label["index"]) for label in targets)
-    shares = ", ".join(f"label {label['index']}: share of votes {percent(label.get('share'), 0)}" for label in targets)
+    shares = ", ".join(
+        label_name({**label, "name": None}) + ("" if label.get("share") is None else f": share of votes {percent(label['share'], 0)}")
+        for label in targets
+    )
     return {"title": "Target label", "value": names, "detail": shares}
 
 
@@ -151,8 +154,8 @@ def shown(trigger: Trigger, document: Mapping[str, Any], evidence: Evidence) -> 
     unit = {"additive": "L2", "patch": "pixels", "warp": "pixels of displacement"}[trigger.form]
     accused = {label["index"] for label in document.get("target_labels") or []}
     return {
-        "small": bool(accused) and trigger.label not in accused,
-        "label": label_name({"index": trigger.label, "name": "next (label + 1)" if trigger.label is None else names.get(trigger.label)}),
+        "small": bool(accused) and (trigger.label not in accused or not trigger.held),
+        "label": label_name({"index": trigger.label, "name": "next" if trigger.label is None else names.get(trigger.label)}),
         "form": trigger.form,
         "cost": f"{number(trigger.cost)} {unit}",
         "success": percent(trigger.success),

@@ -67,7 +67,7 @@ def success_axis(ax: Axes, cuts: Sequence[Cut], chosen: int | None, levels: Mapp
         if form in levels:
             ax.axhline(levels[form], color=colour, linewidth=0.9, linestyle=(0, (4, 3)), label=f"natural: {percent(levels[form])}")
     mark_chosen(ax, chosen)
-    ax.set_title("Success of the strongest inverted triggers")
+    ax.set_title("Success of fresh triggers")
     ax.set_ylim(-0.06, 1.06)
     ax.set_yticks([0, 0.5, 1])
     ax.yaxis.set_major_formatter(percent_axis())

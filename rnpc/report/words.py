@@ -38,7 +38,7 @@ def label_name(label: Mapping[str, Any]) -> str:
     """`label 0 (stop)`, or `label 0` where the name says no more."""
     name = str(label.get("name") or "")
     if label["index"] is None:
-        return f"each image's {name}"
+        return "the label after an image's own"
     return f"label {label['index']}" + (f" ({name})" if name and name != str(label["index"]) else "")
 
 

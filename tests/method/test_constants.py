@@ -46,5 +46,5 @@ def test_triggers_lose_their_force_where_they_weigh(subject: Subject) -> None:
     half = [Channel(SITE, c, 1.0, float(means[SITE][c])) for c in (36, 0, 1, 2)]  # one of the two planted ones stays
     plain, weighed = (settle(subject, half, deviations, [trigger], weight=w, steps=60, seed=0) for w in (0.0, 1.0))
     left = [success(subject, trigger, subject.judge, edits_of(subject, channels)) for channels in (plain, weighed)]
-    assert left[1] <= left[0]
+    assert left[0] > 0.5 and left[1] < left[0] - 0.2
     assert all(p.grad is None for p in subject.twin.parameters())

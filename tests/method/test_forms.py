@@ -34,7 +34,7 @@ def test_a_budget_scales_the_change_down_to_it(form: Form) -> None:
 def test_places_that_do_not_move_change_nothing() -> None:
     found, pixels = parts("warp"), torch.rand(2, 3, 8, 10)
     blank = torch.zeros(1, 1, 8, 10)
-    assert torch.allclose(Change(blank + 1, blank, found.still(torch.device("cpu")))(pixels), pixels, atol=1e-5)
+    assert torch.allclose(Change(blank + 1, blank, found.still())(pixels), pixels, atol=1e-5)
 
 
 def test_a_warp_costs_its_displacement_in_pixels() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from rnpc.method.forms import FORMS, PIXELS, Change, Form
 from rnpc.method.subject import Subject
-from rnpc.method.trigger import NEXT, Effort, Inverted, aimed, invert, strongest, success
+from rnpc.method.trigger import NEXT, Effort, Inverted, aimed, invert, missed_next, strongest, success
 
 TARGET = 1
 
@@ -77,3 +77,11 @@ def test_next_asks_each_image_for_the_label_after_its_own(subject: Subject) -> N
     found = aimed(subject.judge, NEXT, 3)
     assert len(found) == len(subject.judge) and torch.equal(found.labels, (subject.judge.labels + 1) % 3)
     assert success(subject, nothing(NEXT), subject.judge) == 0.0
+
+
+def test_sending_all_to_one_label_is_no_all_to_all(subject: Subject) -> None:
+    """Also where most images are of the class before that label."""
+    rows = torch.cat([torch.nonzero(subject.judge.labels == 0)[:, 0], torch.nonzero(subject.judge.labels != 0)[:4, 0]])
+    data = subject.judge.take(rows)
+    found = replace(invert(subject, TARGET, "additive", seed=0, effort=Effort()), label=NEXT)
+    assert success(subject, found, data) > 0.8 and missed_next(subject, found, data) > 0.6
