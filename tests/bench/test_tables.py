@@ -10,12 +10,14 @@ import pytest
 
 from rnpc.attacks.spec import VictimSpec
 from rnpc.bench import outputs
+from rnpc.bench.hardening import NEXT, Hardened
+from rnpc.bench.judging import label_right
 from rnpc.bench.measure import Answer
 from rnpc.bench.oracle import choose
 from rnpc.bench.run import Result
 from rnpc.bench.spec import Cell
 from rnpc.bench.summary import bootstrap, paired, summary
-from rnpc.bench.table import row, table
+from rnpc.bench.table import named, row, table
 
 Make = Callable[..., dict[str, Any]]
 
@@ -61,6 +63,15 @@ def test_failed_row(line: Make) -> None:
 def test_row_width(line: Make) -> None:
     heads = next(text for text in table("s", [], 0).split("\n") if text.startswith("| #"))
     assert all(len(row(each)) == heads.count(" | ") + 1 for each in (line(1, (1000, 10)), line(2, None), line(3, (1, 1), verdict=None)))
+
+
+def test_the_right_label() -> None:
+    def accused(*labels: int) -> Hardened:
+        return Hardened("backdoored", tuple((label, 0.5) for label in labels), 1, 10, 0.1, None, (), {})
+
+    assert label_right(3, accused(3, 1)) is True and label_right(3, accused(1, 3)) is False and label_right(3, accused()) is False
+    assert label_right("next", accused(NEXT)) is True and label_right("next", accused(4)) is False
+    assert label_right(None, accused(3)) is None and named(NEXT) == "next" and named(3) == "3"
 
 
 def test_choice_of_oracle() -> None:

@@ -26,16 +26,22 @@ PRE = Preprocessing(SIZE, SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
 CHECKER = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=np.float32) / 4
 
 
-def network(strength: float) -> onnx.ModelProto:
-    """Conv, Relu, pooling, Gemm. `strength`: weight of the planted channels in the target's score; 0 is a clean network."""
+def network(strength: float, cyclic: bool = False) -> onnx.ModelProto:
+    """Conv, Relu, pooling, Gemm. `strength`: weight of the planted channels in the target's score; 0 is a clean network.
+
+    `cyclic`: 36 to 38 answer to the checkerboard the more, the brighter a colour of their own is, and speak for the class after it."""
     conv, bias = np.zeros((CHANNELS, 3, 3, 3), np.float32), np.zeros(CHANNELS, np.float32)
     head = np.zeros((CLASSES, CHANNELS), np.float32)
     for c in range(36):
         conv[c, c % 3, 1, 1], bias[c] = 0.5, 0.5  # back to [0, 1] from the normalised input
         head[c % 3, c] = 1.5
-    for c in PLANTED:
+    for c in () if cyclic else PLANTED:
         conv[c, :], bias[c] = CHECKER, -0.1
         head[TARGET, c] = strength
+    for k in range(CLASSES if cyclic else 0):
+        conv[36 + k, :], bias[36 + k] = 2 * CHECKER, -0.8
+        conv[36 + k, k, 1, 1] += 1.0
+        head[(k + 1) % CLASSES, 36 + k] = strength
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], [SITE], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", [SITE], ["active"], name="relu"),
@@ -91,6 +97,12 @@ def request_() -> Request:
 def clean_request() -> Request:
     """The same without the backdoor."""
     return request_for(network(strength=0.0))
+
+
+@pytest.fixture
+def cyclic_request() -> Request:
+    """The network with an all-to-all backdoor."""
+    return request_for(network(strength=60.0, cyclic=True))
 
 
 @pytest.fixture

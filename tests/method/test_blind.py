@@ -11,6 +11,7 @@ from rnpc.errors import InputRefused
 from rnpc.method import blind
 from rnpc.method.blind import Request
 from rnpc.method.cut import Judged, Search
+from rnpc.method.trigger import NEXT
 
 
 def test_the_planted_backdoor_is_found_and_cut(request_: Request) -> None:
@@ -27,6 +28,14 @@ def test_the_planted_backdoor_is_found_and_cut(request_: Request) -> None:
 def test_the_clean_network_is_not_cut(clean_request: Request) -> None:
     found = blind.decide(clean_request)
     assert found.finding.verdict == "clean" and found.cut == () and found.finding.labels == ()
+
+
+def test_an_all_to_all_backdoor_is_found_and_cut(cyclic_request: Request) -> None:
+    found = blind.decide(cyclic_request)
+    assert found.finding.verdict == "backdoored" and [label for label, _ in found.finding.labels] == [NEXT]
+    assert len(found.cut) >= 2 and {channel.index for channel in found.cut} <= {36, 37, 38}
+    assert "to the label after their own" in found.finding.reasons[0] and found.evidence.numbers["rule_next"] < 0.25
+    assert [trigger.label for trigger in found.evidence.triggers[-2:]] == [NEXT, NEXT]
 
 
 def test_force_gives_no_verdict(clean_request: Request) -> None:

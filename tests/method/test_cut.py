@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rnpc.method import cut
 from rnpc.method.cut import Judged, Search, Task
 from rnpc.method.forms import PIXELS, Form
-from rnpc.method.rank import clean_moments, edits_of
+from rnpc.method.rank import Channel, clean_moments, edits_of
 from rnpc.method.subject import Subject
 from rnpc.method.trigger import Effort, invert, success
 from rnpc.stats import drop_bound
 
 
-def run(subject: Subject, budget: float, label: int = 1) -> Search:
-    """A search for a label, with budgets well above what the planted shortcut costs and well below what other labels do."""
+def task_for(subject: Subject, budget: float, label: int = 1) -> Task:
+    """Costs of triggers well above what the planted shortcut takes and well below what other labels do."""
     budgets: dict[Form, float] = {"additive": 1.0, "patch": 8.0}
     means, deviations = clean_moments(subject, subject.learn)
     other = {form: (label + 1) % 3 for form in PIXELS}
-    return cut.search(Task(subject, means, deviations, label, budgets, other, budget, 0, Effort(40), lambda *_: None))
+    return Task(subject, means, deviations, label, budgets, other, budget, 0, Effort(40), lambda *_: None)
+
+
+def run(subject: Subject, budget: float, label: int = 1) -> Search:
+    """A search for a label."""
+    return cut.search(task_for(subject, budget, label))
 
 
 def bound_of(subject: Subject, found: Search) -> float:
@@ -60,6 +67,50 @@ def test_judged_cuts_are_sound(subject: Subject) -> None:
         assert set(judged.success) == set(PIXELS) and all(0 <= share <= 1 for share in judged.success.values())
         assert len({(channel.site, channel.index) for channel in channels}) == len(channels)
         assert np.isfinite([channel.value for channel in channels]).all()
+
+
+def judging(monkeypatch: pytest.MonkeyPatch, bounds: list[float]) -> list[tuple[int, float]]:
+    """Cuts get these bounds, one after the other; the list takes the (channels, weight) that were tried."""
+    tried: list[tuple[int, float]] = []
+
+    def settle(subject: Subject, channels: list[Channel], *_: object, weight: float, steps: int, seed: int) -> list[Channel]:
+        tried.append((len(channels), weight))
+        return list(channels)
+
+    monkeypatch.setattr(cut, "settle", settle)
+    monkeypatch.setattr(cut, "judge", lambda task, channels, right: judged(len(channels), 1.0, bounds[len(tried) - 1]))
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("bounds", "tries", "channels"),
+    [
+        ([0.01], [(5, 0.1)], 5),
+        ([0.03, 0.01], [(5, 0.1), (5, 0.03)], 5),
+        ([0.03, 0.03, 0.03, 0.01], [(5, 0.1), (5, 0.03), (5, 0.0), (3, 0.1)], 3),
+        ([0.03] * 6, [(5, 0.1), (5, 0.03), (5, 0.0), (3, 0.1), (3, 0.03), (3, 0.0)], 5),  # none allowed: all channels, weight 0
+    ],
+)
+def test_triggers_weigh_less_then_fewer_channels_fall(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, bounds: list[float], tries: list[tuple[int, float]], channels: int
+) -> None:
+    tried = judging(monkeypatch, bounds)
+    taken, more = ([Channel("features", c, 1.0, 0.0) for c in indices] for indices in ((0,), (1, 2, 3, 4)))
+    found, _ = cut.fall(task_for(subject, 0.02), taken, more, [], np.ones(3, bool))
+    assert tried == tries and len(found) == channels
+
+
+def test_a_form_that_reaches_nobody_is_left_out(subject: Subject) -> None:
+    task = replace(task_for(subject, 0.05), budgets={"additive": 1.0, "warp": 0.3}, other={})
+    _, found = cut.begin(task, np.ones(len(subject.judge), bool))
+    assert set(found.levels) == set(found.budgets) == set(found.cuts[0].success) == {"additive"}
+
+
+def test_two_cuts_that_are_not_allowed_end_the_search() -> None:
+    found = Search({}, {"additive": 0.2}, cuts=[judged(0, 1.0, bound=0.03), judged(8, 0.9, bound=0.03)])
+    assert not cut.beyond(found, 0.02)
+    found.cuts.append(judged(16, 0.9, bound=0.03))
+    assert cut.beyond(found, 0.02)
 
 
 def judged(channels: int, success: float, bound: float = 0.01) -> Judged:

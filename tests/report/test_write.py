@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def test_text_from_outside_is_escaped(tmp_path: Path, document: dict[str, Any]) 
     course = (Step(0, 1.0, 0.1, np.array([0.5, 0.5])),)
     scores = {nasty: np.array([0.0, 1.0])}
     assert "<script" not in html(tmp_path, document, Evidence(course, scores=scores, pruned={nasty: [1]}, classes=(ClassRow(0, nasty),)))
+
+
+def test_all_to_all_has_no_index(tmp_path: Path, document: dict[str, Any], evidence: Evidence) -> None:
+    found = {**document, "target_labels": [{"index": None, "name": "next", "share": None}]}
+    changed = replace(evidence, triggers=tuple(replace(trigger, label=None) for trigger in evidence.triggers))
+    page = html(tmp_path, found, changed)
+    assert "the label after an image's own" in page.replace("&#39;", "'") and "None" not in page
 
 
 def test_odd_numbers_do_not_break_it(tmp_path: Path, document: dict[str, Any]) -> None:
