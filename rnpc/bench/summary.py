@@ -158,8 +158,7 @@ def markdown(document: dict[str, Any], found: Sequence[Line]) -> str:
     parts += [
         "",
         "Percent and points, with 95 % intervals: of means by bootstrap over victims, of shares Clopper-Pearson over cells, of the",
-        "worst cell its own. The oracle chose on test images with the trigger in hand; it is no result of hardening. An all-to-all",
-        "target (`next`) has no single right label.",
+        "worst cell its own. The oracle chose on test images with the trigger in hand; it is no result of hardening.",
     ]
     for method in dict.fromkeys(each["method"] for each in document["groups"]):
         parts += ["", f"## {method}", "", *section([each for each in document["groups"] if each["method"] == method])]
