@@ -13,10 +13,15 @@ from typing import Any
 from torch import nn
 
 from rnpc.errors import InputRefused, UsageError
+from rnpc.models.preact import PreActResNet18
 from rnpc.models.resnet import ResNet18
 from rnpc.models.vgg import VGG16
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"resnet18": ResNet18, "vgg16": VGG16}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": ResNet18,
+    "preactresnet18": PreActResNet18,
+    "vgg16": VGG16,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -37,7 +42,7 @@ def create(name: str, *, classes: int, width: int = 64, channels: int = 3, size:
 def infer(name: str, state: Mapping[str, Any]) -> dict[str, int]:
     """`classes`, `width` and `channels` of the network that has these tensors: from the first filter and the last row count.
 
-    Both architectures begin with `stem.weight` [width, channels, 3, 3] and end with `fc.weight` [classes, features].
+    All architectures begin with `stem.weight` [width, channels, 3, 3] and end with `fc.weight` [classes, features].
     Raises UsageError for an unknown name and InputRefused where the tensors are not there.
     """
     if name not in ARCHITECTURES:

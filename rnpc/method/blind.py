@@ -2,10 +2,11 @@
 
 1. Unlearn a copy and recover masks: what is left when clean images are forgotten, and for which label it votes (evidence, not verdict:
    an unlearned clean model votes for something too).
-2. Propose labels by the smallest shift of the last features, invert triggers for them and for the label after an image's own, and compare
-   their costs (`verdict`).
+2. Propose labels by the smallest shift of the last features and by a first look at triggers, invert triggers for them and for the label
+   after an image's own, and compare their costs (`verdict`); where these are close, invert once more.
 3. Where a label stands out: rank channels by how much of the trigger's way runs through them against what clean images lose (`rank`), and
-   cut until the strongest trigger is no stronger than another label's, within the accuracy budget (`cut`).
+   cut until the strongest trigger is no stronger than another label's, within the accuracy budget (`cut`). Where the costs leave a doubt,
+   what the cut takes away decides.
 
 Only clean defense images enter. The threshold is the score of the last channel that falls.
 """
@@ -27,14 +28,18 @@ from rnpc.method.forms import PIXELS, Form
 from rnpc.method.head import find_head
 from rnpc.method.rank import Channel, clean_moments
 from rnpc.method.subject import Subject, prepare, split
-from rnpc.method.trigger import NEXT, Effort, Inverted, invert, missed_next, success
-from rnpc.method.verdict import CANDIDATES, LIMITS, WARPED, Accusation, accuse, reference
+from rnpc.method.trigger import NEXT, Effort, Inverted, distance, invert, missed_next, strongest, success
+from rnpc.method.verdict import AGAIN, CANDIDATES, DOUBT, LIMITS, LOOKED, WARPED, Accusation, Verdict, accuse, close, reference
 from rnpc.passes.batchnorm import fold_bn
 from rnpc.program import Finding, Masks, Preprocessing, Program
 from rnpc.speed import side_by_side
 
 EFFORT, WARP, STRONG, BRIEF = Effort(), Effort(steps=48), Effort(steps=40), Effort(steps=32)
 """For costs that are compared; for warps; for strongest triggers; for the first look at `NEXT`."""
+GLANCE, GLANCE_RMS = Effort(steps=16), 0.12
+"""For the first look at labels: how long, and root mean square of the change."""
+SECOND = 1000
+"""Added to the seed where triggers are inverted once more."""
 ABOVE_NEXT = 1.5
 """Budget of the strongest all-to-all trigger over the cost of the cheapest: no other label is there to compare with."""
 
@@ -64,18 +69,40 @@ def decide(request: Request) -> Decision:
     )  # fmt: skip
     tell("labels", None, None)
     norms = shift_norms(request.program, subject)
-    labels = [int(label) for label in np.argsort(norms, kind="stable")[: min(CANDIDATES, subject.classes)]]
+    labels = candidates(subject, norms, request.seed)
     course, masks, triggers = study(request, subject, labels)
     missed = missed_next(subject, triggers[-1], subject.judge)
     if missed <= LIMITS["next"][1]:
         triggers = [*triggers[:-1], *all_to_all(request, subject)]
+    accusation, held_out = judged(subject, triggers, missed)
+    if close(accusation, AGAIN):
+        triggers = again(request, subject, triggers)
+        accusation, held_out = judged(subject, triggers, missed)
+    found, verdict = None, accusation.verdict
+    if verdict == "backdoored" or request.force or close(accusation, DOUBT):
+        found = remove(request, subject, accusation, triggers)
+        verdict = "backdoored" if close(accusation, DOUBT) and cut.confirms(found) else verdict
+    if verdict != "backdoored" and not request.force:
+        found = None
+    return conclude(request, subject, accusation, verdict, triggers, held_out, norms, course, masks, found)
+
+
+def judged(subject: Subject, triggers: list[Inverted], missed: float) -> tuple[Accusation, tuple[float, ...]]:
+    """Whom the triggers accuse, and the success of each on judged images."""
     held_out = tuple(success(subject, t, subject.judge) for t in triggers)
     costs = {(t.label, t.form): t.cost for t in triggers}
-    accusation = accuse(costs, dict(zip(costs, held_out, strict=True)), missed)
-    found = None
-    if accusation.verdict == "backdoored" or request.force:
-        found = remove(request, subject, accusation, triggers)
-    return conclude(request, subject, accusation, triggers, held_out, norms, course, masks, found)
+    return accuse(costs, dict(zip(costs, held_out, strict=True)), missed), held_out
+
+
+def again(request: Request, subject: Subject, triggers: list[Inverted]) -> list[Inverted]:
+    """The triggers, those for pixels from the cheaper of two starts."""
+    places = [place for place, t in enumerate(triggers) if t.form in PIXELS and t.label != NEXT]
+    jobs = [partial(invert, subject, triggers[i].label, triggers[i].form, seed=request.seed + SECOND, effort=EFFORT) for i in places]
+    request.tell("invert triggers once more", None, None)
+    result = list(triggers)
+    for place, other in zip(places, side_by_side(jobs, subject.device.type), strict=True):
+        result[place] = min(triggers[place], other, key=lambda t: (not t.held, t.cost))
+    return result
 
 
 def study(request: Request, subject: Subject, labels: list[int]) -> tuple[list[rnp.Point], Masks, list[Inverted]]:
@@ -101,6 +128,20 @@ def study(request: Request, subject: Subject, labels: list[int]) -> tuple[list[r
     work: list[Callable[[], None]] = [unlearn, *(partial(trigger, place, *job) for place, job in enumerate(jobs))]
     side_by_side(work, subject.device.type)
     return course, masks, [triggers[place] for place in range(len(jobs))]
+
+
+def candidates(subject: Subject, norms: np.ndarray, seed: int) -> list[int]:
+    """The labels that may be a backdoor's: the one with the smallest norm, then those that a brief trigger comes nearest to."""
+    seen = [int(label) for label in np.argsort(norms, kind="stable")[:LOOKED]]
+    found = side_by_side([partial(far, subject, label, seed) for label in seen], subject.device.type)
+    near = [label for _, label in sorted(zip(found, seen, strict=True))]
+    return [seen[0], *(label for label in near if label != seen[0])][:CANDIDATES]
+
+
+def far(subject: Subject, label: int, seed: int) -> float:
+    """Mean cross-entropy of the label on learn images with a trigger that was given little time and cost."""
+    budget = GLANCE_RMS * float(np.sqrt(subject.learn.pixels[0].numel()))
+    return distance(subject, strongest(subject, label, "additive", budget, seed=seed, effort=GLANCE), subject.learn)
 
 
 def all_to_all(request: Request, subject: Subject) -> list[Inverted]:
@@ -154,6 +195,7 @@ def conclude(
     request: Request,
     subject: Subject,
     accusation: Accusation,
+    verdict: Verdict,
     triggers: list[Inverted],
     held_out: tuple[float, ...],
     norms: np.ndarray,
@@ -165,11 +207,12 @@ def conclude(
     chosen = None if found is None or found.chosen is None else found.cuts[found.chosen]
     channels: tuple[Channel, ...] = () if found is None or found.chosen is None else found.made[found.chosen]
     votes = course[-1].votes if course else np.zeros(subject.classes)
-    verdict = None if request.force else accusation.verdict
     share = float("nan") if accusation.label == NEXT else float(votes[accusation.label])
     numbers = {"ratio": accusation.numbers[accusation.rule], **{f"rule_{rule}": value for rule, value in accusation.numbers.items()}}
     numbers |= {f"ratio_{form}": value for form, value in accusation.by_form.items()}
     reasons: tuple[str, ...] = (said(accusation),)
+    if close(accusation, DOUBT):
+        reasons += (doubt_words(verdict),)
     if found is not None and chosen is not None:
         numbers |= {f"strongest_{form}_before": value for form, value in found.cuts[0].success.items()}
         numbers |= {f"strongest_{form}_after": value for form, value in chosen.success.items()}
@@ -188,11 +231,11 @@ def conclude(
         chosen=None if found is None else found.chosen,
         numbers=numbers,
     )
-    judged = split(request.images, request.labels, request.seed, request.max_ca_drop)[1]
+    rows = split(request.images, request.labels, request.seed, request.max_ca_drop)[1]
     ranking = () if found is None else whole(found)
     threshold = None if chosen is None else chosen.threshold
-    accused = ((accusation.label, share),) if verdict != "clean" else ()
-    return Decision(Finding(verdict, accused, None, reasons), channels, ranking, judged, evidence, threshold)
+    accused = ((accusation.label, share),) if verdict != "clean" or request.force else ()
+    return Decision(Finding(None if request.force else verdict, accused, None, reasons), channels, ranking, rows, evidence, threshold)
 
 
 def by_name(values: Mapping[Form, float]) -> dict[str, float]:
@@ -208,6 +251,13 @@ def said(accusation: Accusation) -> str:
     kind = "warp" if accusation.rule == "warp" else "additive and patch triggers"
     verb = "costs" if accusation.rule == "warp" else "cost"
     return f"the cheapest {kind} for label {accusation.label} {verb} {number:.2f} of what another label's {verb}"
+
+
+def doubt_words(verdict: Verdict) -> str:
+    """What the cut said where costs alone leave a doubt."""
+    if verdict == "backdoored":
+        return "a few channels carry most of that trigger's strength, as they do in a backdoor"
+    return "no cut within the accuracy budget takes most of that trigger's strength away, as one does from a backdoor"
 
 
 def after_words(found: cut.Search, chosen: cut.Judged) -> list[str]:

@@ -10,14 +10,14 @@ The search ends when that success is no higher than the same budget buys for ano
 rounds or the accuracy end first, the cut that comes nearest is made, if it took away at least half of what stood above those levels.
 
 A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. The constants first
-weigh triggers as much as the budget lets them: `TRIES` are made in turn until a cut is allowed, then the same with half of the new
-channels; after two rounds without an allowed cut the search gives up. The level of 95 % holds cut by cut, not
-for the search as a whole.
+weigh triggers as much as the budget lets them: `TRIES` are made in turn until a cut is allowed, then the same with half of
+the new channels, a quarter and an eighth; after two rounds without an allowed cut the search gives up. The level of 95 % holds cut by cut,
+not for the search as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -36,10 +36,14 @@ from rnpc.stats import drop_bound, rate
 STEPS = (1, 1, 1, 2, 3, 4, 4)
 UNIT = 75
 """Channels that fall in each round, in units of a 75th part of all: 16 of 1,200."""
-TRIES = ((0.1, 24), (0.03, 24), (0.0, 72))
+TRIES = ((0.1, 24), (0.03, 24), (0.0, 48))
 """Weight of the triggers and steps for the constants of a cut, until one is allowed."""
+HALVINGS = 3
+"""How often a round is halved where it is not allowed."""
 FLOOR, FLOOR_NEXT = 0.10, 0.20
 HALF = 0.5
+LEFT = 0.4
+"""Most of the strongest trigger's success that a cut may leave where it is to convict."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +167,12 @@ def afresh(task: Task, forms: Sequence[Form], taken: Sequence[Channel], step: in
 def fall(
     task: Task, taken: list[Channel], more: list[Channel], triggers: Sequence[Inverted], right: np.ndarray
 ) -> tuple[list[Channel], Judged]:
-    """`taken` and `more`, or half of them, with the constants that weigh the triggers most of those that are allowed.
+    """`taken` and `more`, or the first of them, with the constants that weigh the triggers most of those that are allowed.
 
     Where none is, all of them with the constants that harm clean images least."""
     spare = None
-    for fewer in (more, more[: len(more) // 2]):
-        for weight, steps in TRIES if fewer else ():
+    for fewer in shorter(more):
+        for weight, steps in TRIES:
             settled = settle(task.subject, [*taken, *fewer], task.deviations, triggers, weight=weight, steps=steps, seed=task.seed)
             judged = judge(task, settled, right)
             if judged.bound <= task.max_drop:
@@ -176,6 +180,13 @@ def fall(
         spare = spare or (settled, judged)
     assert spare is not None
     return spare
+
+
+def shorter(channels: list[Channel]) -> Iterator[list[Channel]]:
+    """All of them, then the first half, and so on `HALVINGS` times, as long as there are any."""
+    for times in range(HALVINGS + 1):
+        if fewer := channels[: len(channels) >> times]:
+            yield fewer
 
 
 def judge(task: Task, channels: Sequence[Channel], right: np.ndarray) -> Judged:
@@ -202,3 +213,13 @@ def choose(found: Search, max_drop: float) -> int | None:
     left = {i: max(found.excess(found.cuts[i].success), 0.0) for i in allowed}
     best = min(allowed, key=lambda i: left[i])
     return best if left[best] <= HALF * max(found.excess(found.cuts[0].success), 0.0) else None
+
+
+def confirms(found: Search) -> bool:
+    """Whether the chosen cut took away most of the strongest trigger's success, in the form in which it took away most.
+
+    A backdoor is the work of few channels; natural features are shared by many."""
+    if found.chosen is None:
+        return False
+    before, after = found.cuts[0].success, found.cuts[found.chosen].success
+    return min((after[form] / before[form] for form in found.levels if before[form] >= HALF), default=1.0) <= LEFT

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnpc.method.forms import RATES, SCALES, Change, Form, Parts
-from rnpc.method.subject import Split, Subject
+from rnpc.method.subject import BATCH, Split, Subject
 from rnpc.twin.module import Edit
 
 NEXT = -1
@@ -40,7 +40,7 @@ class Effort:
     """How hard an inversion tries: Adam steps and images a step."""
 
     steps: int = 64
-    batch: int = 20
+    batch: int = 16
 
 
 @dataclass(frozen=True)
@@ -131,3 +131,12 @@ def success(subject: Subject, trigger: Inverted, data: Split, edits: Mapping[str
     if len(found) == 0:
         return float("nan")
     return float((subject.predict(trigger.apply(found.pixels), edits) == found.labels).float().mean())
+
+
+def distance(subject: Subject, trigger: Inverted, data: Split) -> float:
+    """How far the trigger is from sending the images of other classes to its label: mean cross-entropy."""
+    found = aimed(data, trigger.label, subject.classes)
+    with torch.no_grad(), subject.precision():
+        parts = zip(trigger.apply(found.pixels).split(BATCH), found.labels.split(BATCH), strict=True)
+        total = sum(float(F.cross_entropy(subject.logits(pixels).float(), labels, reduction="sum")) for pixels, labels in parts)
+    return total / max(len(found), 1)

@@ -1,15 +1,15 @@
 """The verdict: is one label abnormally cheap to reach?
 
-The latent programs propose a few labels, and triggers are inverted for them. Three rules look at the costs; each gives a number that is
-small for a backdoor and near 1 for a natural label:
+A few labels are proposed (`blind.candidates`), and triggers are inverted for them. Three rules look at the costs; each gives a number that
+is small for a backdoor and near 1 for a natural label:
 
     pixels    cost of the additive and of the patch trigger (geometric mean) over the cheapest other label's, form by form: a backdoor makes
               its target several times cheaper in the form that fits the trigger and, since the shortcut lies in feature space, in the other
     warp      cost of the warp over the other label's: in a clean model a smooth warp of a pixel or less sends nearly no image anywhere
     next      share of judged images that one trigger fails to send to the label after their own: no clean model lets one trigger do that
 
-A number below the rule's first limit convicts, above the second it acquits, between them the run is inconclusive. The limits were chosen on
-victims of the spec `choose` and frozen before any other was judged.
+A number below the rule's first limit convicts, above the second it acquits, between them the run is inconclusive, unless the cut has more
+to say (`DOUBT`, `cut.confirms`). The limits were chosen on victims of the spec `choose` and frozen before any other was judged.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from rnpc.method.forms import PIXELS, Form
 from rnpc.method.trigger import NEXT
 
 Rule = Literal["pixels", "warp", "next"]
-CANDIDATES = 3
-WARPED = 2
-"""How many of the candidates get a warp inverted."""
-LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.55, 0.60), "warp": (0.45, 0.60), "next": (0.25, 0.40)}
+Verdict = Literal["backdoored", "clean", "inconclusive"]
+LOOKED, CANDIDATES, WARPED = 10, 3, 2
+"""How many labels get a first look, how many of them triggers inverted, and how many of these a warp."""
+LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.45, 0.60), "warp": (0.45, 0.60), "next": (0.25, 0.40)}
+AGAIN, DOUBT = (0.40, 0.70), (0.45, 0.65)
+"""Numbers of the rule `pixels` between which triggers are inverted a second time, and between which the cut has a say."""
 ABLE = 0.5
 """Least success on judged images of a trigger that accuses."""
 CHEAP = 0.75
@@ -48,7 +50,7 @@ class Accusation:
     forms: tuple[Form, ...]
 
     @property
-    def verdict(self) -> Literal["backdoored", "clean", "inconclusive"]:
+    def verdict(self) -> Verdict:
         """What the most suspicious rule says."""
         low, high = LIMITS[self.rule]
         if self.numbers[self.rule] < low:
@@ -68,6 +70,11 @@ def accuse(costs: Costs, reached: Costs, missed: float = 1.0) -> Accusation:
     rule = min(numbers, key=lambda each: nearness(each, numbers[each]))
     label = suspects[rule][0]
     return Accusation(label, rule, numbers, *compared(costs, label))
+
+
+def close(accusation: Accusation, limits: tuple[float, float]) -> bool:
+    """Whether the rule `pixels` accuses with a number between the limits."""
+    return accusation.rule == "pixels" and limits[0] <= accusation.numbers["pixels"] <= limits[1]
 
 
 def nearness(rule: Rule, number: float) -> tuple[int, float]:

@@ -25,7 +25,7 @@ def test_key_tells_specs_apart() -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"arch": "lenet"}, "lenet: no such architecture; choose one of resnet18, vgg16"),
+        ({"arch": "lenet"}, "lenet: no such architecture; choose one of resnet18, preactresnet18, vgg16"),
         ({"dataset": "svhn"}, "svhn: no such data set; choose one of gtsrb, cifar10, mnist"),
         ({"attack": "trojan"}, "trojan: no such attack"),
         ({"fraction": 0}, "fraction cannot be 0"),

@@ -11,7 +11,9 @@ from rnpc.errors import InputRefused
 from rnpc.method import blind
 from rnpc.method.blind import Request
 from rnpc.method.cut import Judged, Search
+from rnpc.method.subject import Subject
 from rnpc.method.trigger import NEXT
+from rnpc.method.verdict import Accusation
 
 
 def test_the_planted_backdoor_is_found_and_cut(request_: Request) -> None:
@@ -62,6 +64,27 @@ def test_reasons_say_what_is_left(request_: Request) -> None:
     search = Search({"additive": 1.0}, {"additive": 0.2}, cuts=[judged(0, 1.0), judged(8, 0.5)])
     assert "may not be gone" in blind.after_words(search, search.cuts[1])[-1]
     assert "may not be gone" not in blind.after_words(search, judged(8, 0.2))[-1]
+
+
+def test_a_first_look_finds_a_label_that_the_norms_put_last(request_: Request, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind, "CANDIDATES", 2)
+    assert blind.candidates(subject, np.array([1.0, 3.0, 2.0]), seed=0) == [0, 1]
+
+
+@pytest.mark.parametrize(("confirmed", "verdict"), [(True, "backdoored"), (False, "inconclusive")])
+def test_in_doubt_the_cut_decides(request_: Request, monkeypatch: pytest.MonkeyPatch, confirmed: bool, verdict: str) -> None:
+    monkeypatch.setattr(blind, "close", lambda accusation, limits: True)
+    monkeypatch.setattr(Accusation, "verdict", "inconclusive")
+    monkeypatch.setattr(blind.cut, "confirms", lambda found: confirmed)
+    found = blind.decide(request_)
+    assert found.finding.verdict == verdict and bool(found.cut) == confirmed and len(found.finding.labels) == 1
+    assert "most of that trigger's strength" in found.finding.reasons[1]
+
+
+def test_a_second_start_keeps_the_cheaper_trigger(request_: Request, subject: Subject) -> None:
+    first = [blind.invert(subject, 1, form, seed=0, effort=blind.BRIEF) for form in ("additive", "patch", "warp")]
+    second = blind.again(request_, subject, first)
+    assert second[2] is first[2] and all(after.cost <= before.cost or not before.held for before, after in zip(first, second, strict=True))
 
 
 def judged(channels: int, success: float) -> Judged:

@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_constants(subject: Subject) -> None:
 
 def test_triggers_lose_their_force_where_they_weigh(subject: Subject) -> None:
     means, deviations = clean_moments(subject, subject.learn)
-    trigger = invert(subject, TARGET, "additive", seed=0, effort=Effort())
+    trigger = invert(subject, TARGET, "additive", seed=0, effort=Effort(batch=20))
     half = [Channel(SITE, c, 1.0, float(means[SITE][c])) for c in (36, 0, 1, 2)]  # one of the two planted ones stays
     plain, weighed = (settle(subject, half, deviations, [trigger], weight=w, steps=60, seed=0) for w in (0.0, 1.0))
     left = [success(subject, trigger, subject.judge, edits_of(subject, channels)) for channels in (plain, weighed)]

@@ -42,7 +42,7 @@ def test_the_planted_channels_are_cut_and_the_trigger_is_gone(subject: Subject) 
     assert found.chosen is not None
     channels = found.made[found.chosen]
     assert {36, 37} <= {channel.index for channel in channels}
-    additive = invert(subject, 1, "additive", seed=0, effort=Effort())
+    additive = invert(subject, 1, "additive", seed=0, effort=Effort(batch=20))
     assert success(subject, additive, subject.judge) > 0.9
     assert success(subject, additive, subject.judge, edits_of(subject, channels)) <= 0.3
     assert bound_of(subject, found) <= 0.05
@@ -88,7 +88,8 @@ def judging(monkeypatch: pytest.MonkeyPatch, bounds: list[float]) -> list[tuple[
         ([0.01], [(5, 0.1)], 5),
         ([0.03, 0.01], [(5, 0.1), (5, 0.03)], 5),
         ([0.03, 0.03, 0.03, 0.01], [(5, 0.1), (5, 0.03), (5, 0.0), (3, 0.1)], 3),
-        ([0.03] * 6, [(5, 0.1), (5, 0.03), (5, 0.0), (3, 0.1), (3, 0.03), (3, 0.0)], 5),  # none allowed: all channels, weight 0
+        ([0.03] * 6 + [0.01], [*((n, w) for n in (5, 3) for w in (0.1, 0.03, 0.0)), (2, 0.1)], 2),
+        ([0.03] * 9, [(n, w) for n in (5, 3, 2) for w in (0.1, 0.03, 0.0)], 5),  # none allowed: all channels, weight 0
     ],
 )
 def test_triggers_weigh_less_then_fewer_channels_fall(
@@ -131,3 +132,17 @@ def judged(channels: int, success: float, bound: float = 0.01) -> Judged:
 def test_the_cut_to_make(cuts: list[Judged], chosen: int | None) -> None:
     found = Search({"additive": 1.0}, {"additive": 0.2}, cuts=[judged(0, 1.0), *cuts])
     assert cut.choose(found, 0.02) == chosen
+
+
+@pytest.mark.parametrize(
+    ("chosen", "after", "confirmed"),
+    [
+        (1, {"additive": 0.9, "patch": 0.2}, True),
+        (1, {"additive": 0.9, "patch": 0.5}, False),
+        (None, {"additive": 0.0, "patch": 0.0}, False),
+    ],
+)
+def test_a_cut_confirms_where_one_form_is_mostly_gone(chosen: int | None, after: dict[Form, float], confirmed: bool) -> None:
+    cuts = [replace(judged(0, 1.0), success={"additive": 1.0, "patch": 0.9}), replace(judged(8, 1.0), success=after)]
+    found = Search({}, {"additive": 0.2, "patch": 0.2}, cuts=cuts, chosen=chosen)
+    assert cut.confirms(found) is confirmed

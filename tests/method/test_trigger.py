@@ -21,18 +21,18 @@ def nothing(label: int = TARGET) -> Inverted:
 
 @pytest.mark.parametrize("form", PIXELS)
 def test_the_planted_label_is_several_times_cheaper(subject: Subject, form: Form) -> None:
-    cost = [invert(subject, label, form, seed=0, effort=Effort()).cost for label in range(3)]
+    cost = [invert(subject, label, form, seed=0, effort=Effort(batch=20)).cost for label in range(3)]
     assert cost[TARGET] < 0.3 * min(cost[0], cost[2])
 
 
 @pytest.mark.parametrize("form", PIXELS)
 def test_without_the_shortcut_labels_are_alike(clean_subject: Subject, form: Form) -> None:
-    cost = [invert(clean_subject, label, form, seed=0, effort=Effort()).cost for label in range(3)]
+    cost = [invert(clean_subject, label, form, seed=0, effort=Effort(batch=20)).cost for label in range(3)]
     assert min(cost) > 0.7 * max(cost)
 
 
 def test_it_works_on_images_it_was_not_learnt_on(subject: Subject) -> None:
-    found = invert(subject, TARGET, "additive", seed=0, effort=Effort())
+    found = invert(subject, TARGET, "additive", seed=0, effort=Effort(batch=20))
     assert found.held and success(subject, found, subject.judge) > 0.9
     shown = found.apply(subject.judge.pixels)
     assert shown.min() >= 0 and shown.max() <= 1
@@ -57,7 +57,7 @@ def test_the_strongest_trigger_stays_within_its_budget(subject: Subject, form: F
 
 
 def test_a_larger_budget_reaches_more_images(subject: Subject) -> None:
-    cost = invert(subject, TARGET, "additive", seed=0, effort=Effort()).cost
+    cost = invert(subject, TARGET, "additive", seed=0, effort=Effort(batch=20)).cost
     found = [strongest(subject, TARGET, "additive", factor * cost, seed=0, effort=Effort(40)) for factor in (0.2, 2)]
     assert success(subject, found[0], subject.judge) < 0.5 and success(subject, found[1], subject.judge) > 0.9
 
@@ -83,5 +83,5 @@ def test_sending_all_to_one_label_is_no_all_to_all(subject: Subject) -> None:
     """Also where most images are of the class before that label."""
     rows = torch.cat([torch.nonzero(subject.judge.labels == 0)[:, 0], torch.nonzero(subject.judge.labels != 0)[:4, 0]])
     data = subject.judge.take(rows)
-    found = replace(invert(subject, TARGET, "additive", seed=0, effort=Effort()), label=NEXT)
+    found = replace(invert(subject, TARGET, "additive", seed=0, effort=Effort(batch=20)), label=NEXT)
     assert success(subject, found, data) > 0.8 and missed_next(subject, found, data) > 0.6

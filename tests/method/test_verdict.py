@@ -6,7 +6,7 @@ import pytest
 
 from rnpc.method.forms import Form
 from rnpc.method.trigger import NEXT
-from rnpc.method.verdict import LIMITS, Accusation, Costs, Rule, accuse
+from rnpc.method.verdict import AGAIN, DOUBT, LIMITS, Accusation, Costs, Rule, accuse, close
 
 
 def costs(additive: list[float], patch: list[float], warp: list[float] | None = None) -> dict[tuple[int, Form], float]:
@@ -53,7 +53,7 @@ def test_a_trigger_that_fails_accuses_nobody() -> None:
 
 
 def test_a_rule_that_is_not_sure_goes_before_one_that_acquits() -> None:
-    found = verdict_on(costs([0.7, 1.0, 1.0], [0.7, 1.0, 1.0]), missed=0.35)  # 0.70 is nearer to its limit of 0.55 than 0.35 to 0.25
+    found = verdict_on(costs([0.62, 1.0, 1.0], [0.62, 1.0, 1.0]), missed=0.35)  # 0.62 is nearer to its limit of 0.45 than 0.35 to 0.25
     assert found.rule == "next" and found.verdict == "inconclusive"
 
 
@@ -71,3 +71,10 @@ def test_the_limits_of_each_rule(rule: Rule, of: int, by: float, verdict: str) -
 
 def test_a_cost_of_zero_is_no_defect() -> None:
     assert verdict_on(costs([0.0, 1.0], [0.0, 1.0])).verdict == "backdoored"
+
+
+def test_only_the_rule_for_pixels_is_in_doubt() -> None:
+    assert AGAIN[0] <= DOUBT[0] == LIMITS["pixels"][0] and LIMITS["pixels"][1] <= DOUBT[1] <= AGAIN[1]
+    assert close(verdict_on(costs([0.5, 1.0], [0.5, 1.0])), DOUBT)
+    assert not close(verdict_on(costs([0.4, 1.0], [0.4, 1.0])), DOUBT)
+    assert not close(verdict_on(costs([1.0, 1.0], [1.0, 1.0], [0.5, 1.0])), DOUBT)

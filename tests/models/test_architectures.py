@@ -29,7 +29,7 @@ def test_infer(name: str) -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(UsageError, match="choose one of resnet18, vgg16"):
+    with pytest.raises(UsageError, match="choose one of resnet18, preactresnet18, vgg16"):
         models.create("resnet19", classes=2)
     with pytest.raises(InputRefused, match="stem"):
         models.infer("vgg16", {})
