@@ -42,7 +42,7 @@ def test_the_planted_channels_are_cut_and_the_trigger_is_gone(subject: Subject) 
     assert found.chosen is not None
     channels = found.made[found.chosen]
     assert {36, 37} <= {channel.index for channel in channels}
-    additive = invert(subject, 1, "additive", seed=0, effort=Effort(batch=20))
+    additive = invert(subject, 1, "additive", seed=1, effort=Effort())
     assert success(subject, additive, subject.judge) > 0.9
     assert success(subject, additive, subject.judge, edits_of(subject, channels)) <= 0.3
     assert bound_of(subject, found) <= 0.05

@@ -16,7 +16,7 @@ def test_scores(name: str, channels: int, size: int) -> None:
     assert net(torch.zeros(2, channels, size, size)).shape == (2, 7)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("resnet18", 2400), ("vgg16", 2112)])
+@pytest.mark.parametrize(("name", "expected"), [("resnet18", 2400), ("preactresnet18", 1952), ("vgg16", 2112)])
 def test_filters(name: str, expected: int) -> None:
     net = models.create(name, classes=10, width=32)
     assert sum(m.num_features for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)) == expected
