@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnpc import speed
-from rnpc.attacks.epochs import Progress, Trainer
-from rnpc.attacks.spec import VictimSpec
-from rnpc.attacks.train import subset, train_victim
 from rnpc.data import datasets
+from rnpc.victims.loop import Progress, Trainer
+from rnpc.victims.spec import VictimSpec
+from rnpc.victims.train import subset, train_victim
 
 Shape = tuple[int, int, int, int, int]
 """Input channels, output channels, kernel side, stride, output side."""

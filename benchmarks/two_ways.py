@@ -24,11 +24,11 @@ from safetensors.torch import load_file
 
 import rnpc
 from rnpc import api, models
-from rnpc.attacks.spec import VictimSpec
 from rnpc.bench.draw import draw, pick
 from rnpc.data import datasets
 from rnpc.data.images import ImageSet
 from rnpc.frontends import torch_module
+from rnpc.victims.spec import VictimSpec
 
 Found = tuple[dict[str, Any], list[str]]
 """The document, and the names of all sites in the network's order."""

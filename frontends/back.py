@@ -17,10 +17,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from rnpc.errors import InputRefused
-from rnpc.passes.sites import Place, find_places
-from rnpc.passes.view import Slot, View
-from rnpc.passes.zero import check_plan
-from rnpc.program import Plan, Program
+from rnpc.passes.facts.sites import Place, find_places
+from rnpc.passes.facts.view import Slot, View
+from rnpc.passes.rewrite.check import check_plan
+from rnpc.plan import Plan
+from rnpc.program import Program
 
 TODO = "take the hardened ONNX file instead"
 
@@ -53,6 +54,8 @@ def apply_to_module(module: nn.Module, program: Program, plan: Plan) -> nn.Modul
 def edit(state: dict[str, Tensor], program: Program, plan: Plan, grow: nn.Module | None) -> dict[str, Tensor]:
     """Write each planned channel into copies of the entries."""
     check_plan(program.source, program.sites, plan)
+    if plan.weights is not None or (plan.silence is not None and plan.silence.mode != "zero"):
+        raise InputRefused("only channels that are zeroed go back into a torch module", where="plan", todo=TODO)
     view = View(program.model)
     places = {place.site.value: place for place in find_places(program.model)}
     owned: set[str] = set()

@@ -18,9 +18,11 @@ from onnx import ModelProto
 from rnpc import files
 from rnpc.errors import InputRefused
 from rnpc.frontends import signature
-from rnpc.passes import external, intake, wire
-from rnpc.passes.sites import find_sites
-from rnpc.passes.view import opset
+from rnpc.passes.facts import intake
+from rnpc.passes.facts.sites import find_sites
+from rnpc.passes.facts.view import opset
+from rnpc.passes.wire import external
+from rnpc.passes.wire import walk as wire
 from rnpc.program import Program
 
 OPSETS = range(7, 27)

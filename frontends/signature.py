@@ -12,7 +12,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from rnpc.errors import InputRefused
-from rnpc.passes.view import View, attribute
+from rnpc.passes.facts.view import View, attribute
 from rnpc.program import Layout, Signature
 
 FLOATS: dict[int, str] = {

@@ -20,7 +20,8 @@ from rnpc.errors import InputRefused, UsageError
 from rnpc.frontends import is_safetensors, onnx_file, torch_module
 from rnpc.frontends.back import apply_to_state_dict
 from rnpc.frontends.export import quiet
-from rnpc.program import Plan, Program
+from rnpc.plan import Plan
+from rnpc.program import Program
 
 Shape = tuple[int, int, int]
 NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")

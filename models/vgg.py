@@ -1,27 +1,31 @@
-"""VGG-16 with BatchNorm for small images: thirteen 3 x 3 convolutions in five stages, each closed by pooling, and one linear layer.
+"""VGG-16 and VGG-19 with BatchNorm: thirteen or sixteen 3 x 3 convolutions in five stages, each closed by pooling, and one linear layer.
 
-Source: Simonyan and Zisserman, "Very deep convolutional networks" (ICLR 2015), configuration D, with BatchNorm after each
+Source: Simonyan and Zisserman, "Very deep convolutional networks" (ICLR 2015), configurations D and E, with BatchNorm after each
 convolution and a single linear layer instead of three, as is usual for 32 x 32 images. Stages have 1, 2, 4, 8, 8 times `width`
 channels; width 64 is the usual network. A stage whose map is a single pixel pools no more, so that 28 x 28 images work too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
-"""(multiple of the width, convolutions) of each stage."""
+MULTIPLES = (1, 2, 4, 8, 8)
+"""Channels of each stage, in units of the width."""
 
 
 class VGG16(nn.Module):
-    """float [n, channels, size, size] -> scores [n, classes]."""
+    """float [n, channels, size, size] -> scores [n, classes]. `depths`: convolutions of each stage."""
 
-    def __init__(self, classes: int, width: int = 64, channels: int = 3, size: int = 32) -> None:
+    depths: Sequence[int] = (2, 2, 3, 3, 3)
+
+    def __init__(self, classes: int, width: int = 64, channels: int = 3, size: int = 32, depths: Sequence[int] = ()) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         layers: list[nn.Module] = []
         before = width
-        for index, (multiple, count) in enumerate(STAGES):
+        for index, (multiple, count) in enumerate(zip(MULTIPLES, depths or self.depths, strict=True)):
             after = multiple * width
             for place in range(count):
                 first = index == 0 and place == 0
@@ -36,6 +40,12 @@ class VGG16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.fc(self.features(self.stem(x)).flatten(1))
         return scores
+
+
+class VGG19(VGG16):
+    """Configuration E."""
+
+    depths = (2, 2, 4, 4, 4)
 
 
 def convolution(before: int, after: int) -> list[nn.Module]:

@@ -1,22 +1,20 @@
-"""Program: the user's model as it came, with what was inferred about it, and the plan of edits to it.
+"""Program: the user's model as it came, with what was inferred about it.
 
 A `Program` never changes the user's graph: `source` holds the file's bytes and `model` the parsed view of them. A `FilterSite` is a
 value of the graph one channel of which can be silenced exactly; it is named by that value, so the name is the same in the user's
-graph and in every twin made of it. A `Plan` lists the channels to silence and the constant that each becomes.
+graph and in every twin made of it.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import onnx
 
 Layout = Literal["NCHW", "NHWC"]
 SiteKind = Literal["conv", "bn", "linear"]
-REWRITE = "rnpc.zero/1"
 SEEDS = range(2**32)  # what every generator takes
 
 
@@ -80,56 +78,6 @@ Masks = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class SitePlan:
-    """Channels of one site and the constant each becomes, as float32 bits in hex (big-endian, 8 digits)."""
-
-    site: str
-    kind: SiteKind
-    channels: tuple[int, ...]
-    values: tuple[str, ...]
-
-    @staticmethod
-    def of(site: FilterSite, values: dict[int, float]) -> SitePlan:
-        """Plan for the channels of `values`, in rising order."""
-        order = sorted(values)
-        return SitePlan(site.value, site.kind, tuple(order), tuple(float_bits(values[c]) for c in order))
-
-    def constants(self) -> dict[int, float]:
-        """Channel -> constant."""
-        return {c: bits_float(v) for c, v in zip(self.channels, self.values, strict=True)}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that turns the original into the hardened file, and nothing that depends on where or when it was made."""
-
-    sites: tuple[SitePlan, ...]
-    method: str
-    seed: int
-    original: str
-    data: str
-    threshold: float | None = None
-    mode: Literal["zero"] = "zero"
-    rewrite: str = REWRITE
-
-    @property
-    def channels(self) -> int:
-        """How many channels the plan silences."""
-        return sum(len(s.channels) for s in self.sites)
-
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-    @staticmethod
-    def from_json(text: str) -> Plan:
-        """Inverse of `to_json`. Raises ValueError, KeyError or TypeError on another shape."""
-        raw: dict[str, Any] = json.loads(text)
-        sites = tuple(SitePlan(s["site"], s["kind"], tuple(s["channels"]), tuple(s["values"])) for s in raw.pop("sites"))
-        return Plan(sites=sites, **raw)
-
-
-@dataclass(frozen=True)
 class Finding:
     """The verdict, the accused labels (index, share of evidence), and the evidence in words. `confidence` is None until calibrated."""
 
@@ -157,13 +105,3 @@ class Program:
     def channels(self) -> int:
         """Channels over all sites."""
         return sum(s.channels for s in self.sites)
-
-
-def float_bits(value: float) -> str:
-    """Float32 bits of `value` as eight hex digits."""
-    return np.array(value, dtype=">f4").tobytes().hex()
-
-
-def bits_float(bits: str) -> float:
-    """Inverse of `float_bits`."""
-    return float(np.frombuffer(bytes.fromhex(bits), dtype=">f4")[0])

@@ -3,6 +3,10 @@
 Every number that rnpc reports is measured here, on the bytes of a file. The provider is the one that the session says it uses, never the
 one that was asked for: onnxruntime falls back to the CPU silently. The thread count is a setting with a fixed default, so that results
 do not depend on the machine; threads do not spin, since idle spinning slows everything else that runs.
+
+Images stay uint8 until they are run, in parts whose size follows theirs (`part_of`), so that memory does not grow with their number and
+little with their size. On CUDA, TF32 is off and the algorithm of a convolution is not searched for: it is chosen by its shape. That
+makes runs on one machine with one set of versions alike, but other cards may choose other algorithms, and then differ in rounding.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
@@ -23,6 +28,10 @@ from rnpc.stats import Rate, rate
 
 Device = Literal["auto", "cpu", "cuda"]
 THREADS = 2
+PART = 128
+"""Images that are run at a time, at most."""
+PART_BYTES = 1 << 23
+"""Bytes of float32 input that are run at a time, at most; activations take some 20 to 60 times as much."""
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 # TF32 would round products to ten bits; a searched algorithm could differ from run to run.
@@ -66,8 +75,8 @@ class Session:
         return np.ascontiguousarray(scores.reshape(len(x), -1), dtype=np.float32)
 
     def run_all(self, x: np.ndarray) -> list[np.ndarray]:
-        """The scores and the extra outputs, each [n, ...] in the type the graph has."""
-        step = self.batch or max(len(x), 1)
+        """The scores and the extra outputs, each [n, ...] in the type the graph has; in parts, whatever n is."""
+        step = self.batch or part_of(x.shape[1:])
         parts = [self._batch(x[i : i + step]) for i in range(0, max(len(x), 1), step)]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
@@ -141,9 +150,61 @@ def quiet(call: Callable[[], Any]) -> Any:
         return call()
 
 
+@cache
+def resolve(device: Device) -> Literal["cpu", "cuda"]:
+    """What `auto` means on this machine: CUDA where torch finds a device and onnxruntime really starts a session on it.
+
+    Raises SurroundingsError where CUDA is asked for and cannot be had.
+    """
+    if device == "cpu" or (device == "auto" and not cuda_possible()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available() and cuda_possible() and start(smallest(), "cuda", 1, "probe").get_providers()[0] == CUDA:
+        return "cuda"
+    if device == "cuda":
+        raise no_cuda()
+    return "cpu"
+
+
+def smallest() -> bytes:
+    """A model of one node."""
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "smallest", [x], [y])
+    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    return data
+
+
+@contextmanager
+def exact(device: str) -> Iterator[None]:
+    """Torch's products in full float32 inside, and its deterministic algorithms, where `device` is CUDA; as it was, after.
+
+    For what is judged in torch. TF32 keeps ten bits of a product's factors, enough to move a decision of a close image.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    import torch
+
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
 def no_cuda() -> SurroundingsError:
     """The error for `--device cuda` where onnxruntime did not start CUDA."""
     return SurroundingsError("onnxruntime did not start CUDA", where="--device cuda", todo="run `rnpc doctor`, or use --device cpu")
+
+
+def part_of(shape: Sequence[int]) -> int:
+    """How many images of a shape (without the batch) are run at a time."""
+    return max(1, min(PART, PART_BYTES // max(1, 4 * int(np.prod(shape)))))
 
 
 def batches(n: int, size: int) -> Iterator[slice]:
@@ -151,18 +212,25 @@ def batches(n: int, size: int) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
-def predict(session: Session, images: ImageSet | np.ndarray, pre: Preprocessing, batch: int = 128) -> np.ndarray:
-    """Logits float32 [n, K] of uint8 images [n, H, W, C]."""
+def predict(session: Session, images: ImageSet | np.ndarray, pre: Preprocessing, rows: np.ndarray | None = None) -> np.ndarray:
+    """Logits float32 [n, K] of uint8 images [n, H, W, C], or of those at `rows`."""
     pixels = images.images if isinstance(images, ImageSet) else images
-    return np.concatenate([session.run(to_input(pixels[rows], pre)) for rows in batches(len(pixels), batch)])
+    return in_parts(lambda part: session.run(to_input(part, pre)), pixels, rows)
 
 
 def predict_triggered(
-    session: Session, trigger: Session, images: ImageSet | np.ndarray, pre: Preprocessing, batch: int = 128
+    session: Session, trigger: Session, images: ImageSet | np.ndarray, pre: Preprocessing, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """Logits of images that went through a trigger graph: float32 NCHW RGB in [0, 1], before normalisation, in and out."""
     pixels = images.images if isinstance(images, ImageSet) else images
-    return np.concatenate([session.run(unit_to_input(apply_trigger(trigger, pixels[rows]), pre)) for rows in batches(len(pixels), batch)])
+    return in_parts(lambda part: session.run(unit_to_input(apply_trigger(trigger, part), pre)), pixels, rows)
+
+
+def in_parts(run: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    """`run` of the images (at `rows`) part by part, joined: no copy of all of them is made, in whatever type."""
+    count, step = len(pixels) if rows is None else len(rows), part_of(pixels.shape[1:])
+    parts = [run(pixels[part] if rows is None else pixels[rows[part]]) for part in batches(max(count, 1), step)]
+    return np.concatenate(parts)
 
 
 def apply_trigger(trigger: Session, images: np.ndarray) -> np.ndarray:

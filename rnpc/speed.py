@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,14 @@ from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 Precision = Literal["bf16", "fp32"]
 T = TypeVar("T")
+WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Limits that may be put on oneDNN's kernels, below which it has no native bfloat16."""
+LEAST_CHANNELS = 8
+"""Below this many input channels a strided 1 x 1 convolution is not trained in channels last: see `layout`."""
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
 """Parameters of glibc's mallopt (malloc.h)."""
 
@@ -62,6 +68,23 @@ def side_by_side(jobs: Sequence[Callable[[], T]], device: str = "cpu") -> list[T
     return [each.result() for each in waiting]
 
 
+def layout(network: nn.Module, device: str = "cpu") -> torch.memory_format:
+    """The memory format to train a network in: channels last, which is the faster one, where that is safe.
+
+    oneDNN's AVX2 kernel for the weight gradient of a strided 1 x 1 convolution gathers the strided input into a workspace in blocks of 8
+    channels; where a channels-last input has fewer, it writes behind the workspace (oneDNN issue 6035, in torch 2.13): heap corruption,
+    aborts, wrong gradients. AVX-512 kernels do not, but a network must train alike on both. `rnpc.twin.ops.conv` takes the stride out instead.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    unsafe = on_cpu and any(overruns(m.kernel_size, m.stride, m.in_channels) for m in network.modules() if isinstance(m, nn.Conv2d))
+    return torch.contiguous_format if unsafe else torch.channels_last
+
+
+def overruns(kernel: Sequence[int], stride: Sequence[int], channels: int) -> bool:
+    """Whether a convolution's weight gradient would overrun in channels last: kernel of one, a stride, fewer than 8 input channels."""
+    return all(k == 1 for k in kernel) and any(s > 1 for s in stride) and channels < LEAST_CHANNELS
+
+
 def precision(device: str) -> Precision:
     """bf16 where the hardware multiplies it natively (AVX-512 BF16, AMX, CUDA from Ampere on), else fp32.
 
@@ -71,5 +94,7 @@ def precision(device: str) -> Precision:
     """
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BF16:  # it still works there, seven times slower
+        return "fp32"
     capable: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "fp32"

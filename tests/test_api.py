@@ -17,12 +17,12 @@ import rnpc
 from rnpc import api
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
+from rnpc.defenses.auto.blind import Request
+from rnpc.defenses.decision import Decision, Evidence
 from rnpc.errors import InputRefused, SurroundingsError, UsageError
-from rnpc.method.blind import Request
-from rnpc.method.decision import Decision, Evidence
-from rnpc.method.rank import Channel
 from rnpc.program import Finding, Preprocessing
 from rnpc.runtime import Session, predict
+from rnpc.study.surgery import Channel
 
 CLASSES, SIZE = 3, 8
 PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3}

@@ -89,7 +89,7 @@ def test_help_is_light() -> None:
 
 
 def test_onnx_goes_in_without_torch() -> None:
-    code = "import sys, rnpc.frontends, rnpc.passes.zero, rnpc.passes.batchnorm, rnpc.passes.intake; print('torch' in sys.modules)"
+    code = "import sys, rnpc.frontends, rnpc.passes.rewrite.zero, rnpc.passes.canonical.batchnorm, rnpc.passes.facts.intake\nprint('torch' in sys.modules)"
     assert python(code).strip() == "False"
 
 
@@ -132,7 +132,7 @@ def test_wheel_holds_every_package_and_works_outside(tmp_path: Path) -> None:
     data = {name.removeprefix("rnpc/") for name in names if not name.endswith(".py") and ".dist-info/" not in name}
     assert "py.typed" in data and any(name.startswith("models/demo/") for name in data)
     place = str(tmp_path / "site")
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import rnpc.passes.wire, rnpc.frontends; print(rnpc.passes.wire.__file__)"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import rnpc.passes.wire.walk, rnpc.frontends; print(rnpc.passes.wire.walk.__file__)"
     assert python(code, place).startswith(place)
 
 

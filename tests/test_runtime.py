@@ -33,7 +33,7 @@ def trigger(shape: list[int | str]) -> Session:
 
 
 def test_a_network_is_measured(toy: Toy, bright: Bright) -> None:
-    logits = runtime.predict(session(toy(mean=0.5, std=0.5)), bright(LABELS), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3), batch=7)
+    logits = runtime.predict(session(toy(mean=0.5, std=0.5)), bright(LABELS), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3))
     assert logits.shape == (50, 5) and logits.dtype == np.float32
     found = runtime.accuracy(logits, LABELS)
     assert found.hits == found.n == 50 and found.low == pytest.approx(0.9289, abs=1e-3)
@@ -44,6 +44,35 @@ def test_a_fixed_batch_is_padded(toy: Toy, bright: Bright) -> None:
     fixed = session(toy(batch=8))
     assert fixed.batch == 8
     np.testing.assert_array_equal(runtime.predict(fixed, pixels, pre), runtime.predict(session(toy()), pixels, pre))
+
+
+def test_parts_follow_the_size_of_images() -> None:
+    assert [runtime.part_of((3, side, side)) for side in (32, 160, 224, 320, 4000)] == [128, 27, 13, 6, 1]
+
+
+def test_images_are_run_in_parts(toy: Toy, bright: Bright, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a float copy of all images nor all at once in one call, whoever asks."""
+    pre, pixels = Preprocessing(8, 8), bright(LABELS)
+    whole, one = runtime.predict(session(toy()), pixels, pre), session(toy(size="s"))
+    seen: list[int] = []
+    run, prepare = Session._batch, runtime.to_input
+
+    def counted(self: Session, x: np.ndarray) -> list[np.ndarray]:
+        seen.append(len(x))
+        return run(self, x)
+
+    def small(part: np.ndarray, pre: Preprocessing) -> np.ndarray:
+        assert len(part) <= 7
+        return prepare(part, pre)
+
+    monkeypatch.setattr(Session, "_batch", counted)
+    monkeypatch.setattr(runtime, "PART", 7)
+    np.testing.assert_array_equal(one.run(prepare(pixels, pre)), whole)
+    monkeypatch.setattr(runtime, "to_input", small)
+    np.testing.assert_array_equal(runtime.predict(one, pixels, pre), whole)
+    rows = np.arange(3, 40)
+    np.testing.assert_array_equal(runtime.predict(one, pixels, pre, rows), whole[rows])
+    assert max(seen) == 7
 
 
 def test_half_precision_models_get_half_precision(bright: Bright, toy: Toy) -> None:
@@ -81,6 +110,36 @@ def test_cuda_is_refused_where_it_does_not_start(toy: Toy, monkeypatch: pytest.M
     with pytest.raises(SurroundingsError, match="did not start CUDA"):
         Session(toy().SerializeToString(), device="cuda")
     assert Session(toy().SerializeToString(), device="auto").provider == runtime.CPU
+
+
+def test_auto_is_settled_before_anything_is_kept_under_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime.resolve.cache_clear()
+    monkeypatch.setattr(runtime, "cuda_possible", lambda: False)
+    assert runtime.resolve("auto") == runtime.resolve("cpu") == "cpu"
+    with pytest.raises(SurroundingsError, match="did not start CUDA"):
+        runtime.resolve("cuda")
+    runtime.resolve.cache_clear()
+
+
+def test_the_smallest_model_starts() -> None:
+    assert Session(runtime.smallest(), device="cpu", threads=1).run(np.ones((1, 1), np.float32)).tolist() == [[1.0]]
+
+
+def test_judging_on_cuda_is_exact() -> None:
+    """The switches themselves; that they do what they say can be seen on a card only."""
+    import torch
+
+    def switches() -> tuple[bool, ...]:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        return cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
+
+    before = switches()
+    with runtime.exact("cpu"):
+        assert switches() == before
+    with pytest.raises(ZeroDivisionError), runtime.exact("cuda"):
+        assert switches() == (False, False, True, False)
+        raise ZeroDivisionError
+    assert switches() == before
 
 
 def test_attack_success_leaves_out_the_target_class() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rnpc.attacks.spec import VictimSpec
-from rnpc.attacks.train import subset, train_victim
 from rnpc.data import datasets
+from rnpc.victims.spec import VictimSpec
+from rnpc.victims.train import subset, train_victim
 
 SPEC = VictimSpec("badnets", dataset="mnist", arch="resnet18", width=8, target=7, fraction=0.875, epochs=20, seed=0)
 KEPT = {"folded.onnx": "model.onnx", "preprocessor_config.json": "preprocessor_config.json", "trigger.onnx": "trigger.onnx"}

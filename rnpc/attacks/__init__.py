@@ -10,9 +10,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from rnpc.attacks.badnets import BadNets
-from rnpc.attacks.base import Attack, Loop, Poisoned, Target
+from rnpc.attacks.base import Attack, Poisoned, Target
 from rnpc.attacks.blend import Blend
 from rnpc.attacks.clean import Clean
+from rnpc.attacks.loop import Loop, Means
 from rnpc.attacks.sig import Sig
 from rnpc.attacks.wanet import WaNet
 from rnpc.errors import UsageError
@@ -20,7 +21,7 @@ from rnpc.program import SEEDS
 
 ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (Clean, BadNets, Blend, Sig, WaNet)}
 
-__all__ = ["ATTACKS", "Attack", "Loop", "Poisoned", "Target", "create", "names", "parse"]
+__all__ = ["ATTACKS", "Attack", "Loop", "Means", "Poisoned", "Target", "create", "names", "parse"]
 
 
 def names() -> tuple[str, ...]:

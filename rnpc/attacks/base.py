@@ -1,9 +1,9 @@
 """One signature for all attacks: a trigger, a way to poison data, a hook into the training loop, a target.
 
 An attack is a frozen dataclass of its published settings, so that it can be printed, compared and hashed. What it holds is data only;
-everything that changes while a victim trains lives in its `Loop`. An attack that poisons data overrides `module` alone. One that
-changes the training (fresh warps in each batch) overrides `on_batch` too. One that learns a generator beside the model, has its own
-loss, or starts from a trained model returns a `Loop` of its own from `loop`.
+everything that changes while a victim trains lives in its `Loop` (`rnpc.attacks.loop`). An attack that poisons data overrides `module`
+alone. One that changes the training (fresh warps in each batch) overrides `on_batch` too. One that learns its trigger, has its own loss, or
+starts from a trained model returns a `Loop` of its own from `loop`.
 
 All images here are RGB (or grey) in [0, 1], before normalisation, float32 [n, C, H, W], unless a line says otherwise.
 """
@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rnpc.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnpc.attacks.loop import Loop
 
 Target = int | Literal["next"]
 Shape = tuple[int, int, int]
@@ -83,16 +86,23 @@ class Attack:
         `images` are uint8 [n, H, W, C]; triggered ones are rounded to uint8 again, as an image file would hold them. Raises UsageError
         where the rate leaves nothing to poison.
         """
+        chosen = self.choose(labels, classes, generator)
+        images, poisoned = images.clone(), labels.clone()
+        images[chosen] = to_uint8(self.trigger(to_float(images[chosen])))
+        poisoned[chosen] = self.relabel(labels[chosen], classes)
+        return Poisoned(images, poisoned, chosen)
+
+    def choose(self, labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+        """Indices of a random `rate` of the candidates, in rising order. Raises UsageError where that is none."""
         candidates = self.candidates(labels, classes)
         count = round(self.rate * len(candidates))
         if count == 0:
             what = f"a poisoning rate of {self.rate:g} leaves none of {len(candidates)} images to poison"
             raise UsageError(what, where=self.name, todo="raise --rate or --fraction")
-        chosen = candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
-        images, poisoned = images.clone(), labels.clone()
-        images[chosen] = to_uint8(self.trigger(to_float(images[chosen])))
-        poisoned[chosen] = self.relabel(labels[chosen], classes)
-        return Poisoned(images, poisoned, chosen)
+        return candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+
+    def check_labels(self, labels: Tensor, classes: int) -> None:
+        """Raises UsageError where a training set of these labels is too small to carry the attack."""
 
     def check_batch(self, size: int) -> None:
         """Raises UsageError where a batch of this size leaves nothing to poison. Only attacks that poison batches have a limit."""
@@ -103,45 +113,17 @@ class Attack:
 
     def loop(self, shape: Shape, classes: int) -> Loop:
         """The part of the attack that lives while a victim trains."""
+        from rnpc.attacks.loop import Loop  # that file needs this one
+
         return Loop(self, shape, classes)
+
+    def counted(self, labels: np.ndarray) -> np.ndarray:
+        """Indices of the images of these true labels on which success is counted: those that are not of the target class already."""
+        return np.arange(len(labels)) if self.target == "next" else np.flatnonzero(labels != self.target)
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
         return {f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in fields(self)}
-
-
-class Loop:
-    """What the training loop calls. State that changes (a generator's weights, a step count) is kept here and saved in checkpoints."""
-
-    def __init__(self, attack: Attack, shape: Shape, classes: int) -> None:
-        self.attack, self.shape, self.classes = attack, shape, classes
-
-    def begin(self, model: nn.Module) -> None:
-        """Called once with the fresh model: an attack on a trained model loads or freezes weights here."""
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters trained beside the model's, by the same optimiser."""
-        return []
-
-    def on_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A batch as it came to the batch as it is learned from."""
-        return self.attack.on_batch(images, labels, self.classes, generator)
-
-    def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss to minimise on normalised inputs, and the model's scores."""
-        scores = model(inputs)
-        return F.cross_entropy(scores, labels), scores
-
-    def state(self) -> dict[str, Any]:
-        """Tensors and plain values that `restore` needs after a kill."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
-
-    def module(self) -> nn.Module | None:
-        """The finished trigger, as `Attack.module`."""
-        return self.attack.module(self.shape)
 
 
 @lru_cache(maxsize=16)

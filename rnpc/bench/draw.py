@@ -17,7 +17,7 @@ from rnpc.data.datasets import Dataset
 from rnpc.data.images import ImageSet
 
 if TYPE_CHECKING:
-    from rnpc.attacks.spec import VictimSpec
+    from rnpc.victims.spec import VictimSpec
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Defense:
 
 def draw(data: Dataset, victim: VictimSpec, count: int, seed: int) -> Defense:
     """`count` training images, by `seed`; those that the victim was trained on only where the others do not suffice."""
-    from rnpc.attacks.train import subset  # brings all that trains; a cell's own process calls `pick` alone
+    from rnpc.victims.train import subset  # brings all that trains; a cell's own process calls `pick` alone
 
     used = subset(np.asarray(data.train_labels), victim.fraction, victim.seed)
     free = np.setdiff1d(np.arange(len(data.train_labels)), used)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from rnpc.attacks.base import Target
-from rnpc.attacks.spec import VictimSpec
 from rnpc.bench.hardening import NEXT, Harden, Hardened, Task
 from rnpc.bench.measure import Answer, Attacked, measured
 from rnpc.bench.oracle import oracle
 from rnpc.data.datasets import Dataset
+from rnpc.victims.spec import VictimSpec
 
 MISSED = ("clean", "inconclusive")
 

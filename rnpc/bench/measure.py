@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from rnpc.attacks.base import Target
-from rnpc.attacks.measure import preprocessing
 from rnpc.bench import source, store
 from rnpc.data.datasets import Dataset
 from rnpc.runtime import Device, Session, accuracy, attack_success, predict, predict_triggered
 from rnpc.stats import Rate, rate
+from rnpc.victims.measure import preprocessing
 
 
 @dataclass(frozen=True)

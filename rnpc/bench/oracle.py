@@ -15,8 +15,9 @@ import numpy as np
 
 from rnpc import frontends
 from rnpc.bench.measure import Answer, Attacked, document, measure, measured
-from rnpc.passes.zero import zero
-from rnpc.program import Plan, Program, SitePlan
+from rnpc.passes.rewrite.zero import zero
+from rnpc.plan import Plan, Silence, SitePlan
+from rnpc.program import Program
 from rnpc.stats import rate
 
 GRID = (0, 4, 8, 16, 32, 64, 128)
@@ -72,7 +73,7 @@ def written(program: Program, ranking: Ranking) -> bytes:
     for site, channel, value in ranking:
         values.setdefault(site, {})[channel] = value
     sites = tuple(SitePlan.of(site, values[site.value]) for site in program.sites if site.value in values)
-    plan = Plan(sites, method="oracle", seed=0, original=program.sha256, data="")
+    plan = Plan("oracle", 0, program.sha256, "", Silence(sites))
     data: bytes = zero(program.source, program.model, program.sites, plan).data
     return data
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from rnpc.bench import store
 from rnpc.bench.lines import jsonl, lines
-from rnpc.bench.plots import plots
 from rnpc.bench.run import Result
-from rnpc.bench.summary import markdown, summary
-from rnpc.bench.table import table
+from rnpc.bench.tables.plots import plots
+from rnpc.bench.tables.summary import markdown, summary
+from rnpc.bench.tables.table import table
 
 
 def write(folder: Path, name: str, results: Sequence[Result]) -> dict[str, Any]:

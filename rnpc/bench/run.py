@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnpc.attacks.train import finished
 from rnpc.bench import cell as cells
 from rnpc.bench import locks, spec, store, worker
 from rnpc.bench.cell import Settings
 from rnpc.bench.draw import draw
-from rnpc.bench.engine import Engine, Event
+from rnpc.bench.engines.base import Engine, Event
 from rnpc.bench.spec import BenchSpec, Cell
 from rnpc.bench.store import Store
 from rnpc.data import datasets
 from rnpc.errors import SurroundingsError
+from rnpc.victims.train import finished
 
 Task = dict[str, Any]
 Tell = Callable[["Change"], None]

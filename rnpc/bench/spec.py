@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnpc import files
-from rnpc.attacks.spec import VictimSpec
 from rnpc.data import datasets
 from rnpc.errors import InputRefused, UsageError
 from rnpc.program import SEEDS
+from rnpc.victims.spec import VictimSpec
 
 SCHEMA = "rnpc.bench/1"
 BUILT_IN = Path(__file__).parent / "specs"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnpc.attacks.spec import VictimSpec
+    from rnpc.victims.spec import VictimSpec
 
 
 @dataclass(frozen=True)

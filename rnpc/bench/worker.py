@@ -80,8 +80,8 @@ def do_cell(task: dict[str, Any], say: Say) -> None:
 
 def do_victim(task: dict[str, Any], say: Say) -> None:
     """Train a victim where it is missing; a killed training goes on from its last epoch."""
-    from rnpc.attacks.spec import VictimSpec
-    from rnpc.attacks.train import train_victim
+    from rnpc.victims.spec import VictimSpec
+    from rnpc.victims.train import train_victim
 
     spec = VictimSpec.from_document(task["victim"])
     teller = Teller(say)

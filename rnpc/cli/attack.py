@@ -12,7 +12,7 @@ from rnpc.cli.options import PLACE
 from rnpc.errors import UsageError
 
 if TYPE_CHECKING:
-    from rnpc.attacks.spec import VictimSpec
+    from rnpc.victims.spec import VictimSpec
 
 
 @click.command("attack", short_help="Train a backdoored (or clean) victim.")
@@ -47,9 +47,9 @@ def command(
     A killed run resumes with the same command. A folder that holds the finished victim is left as it is.
     """
     from rnpc import attacks
-    from rnpc.attacks.spec import VictimSpec
-    from rnpc.attacks.train import train_victim
     from rnpc.cli.attack_progress import Bar
+    from rnpc.victims.spec import VictimSpec
+    from rnpc.victims.train import train_victim
 
     if threads < 1:
         raise UsageError(f"{threads} threads cannot train", where="--threads", todo="choose 1 or more")

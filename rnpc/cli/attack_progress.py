@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 if TYPE_CHECKING:
-    from rnpc.attacks.epochs import Progress
+    from rnpc.victims.loop import Progress
 
 
 class Bar:

@@ -49,7 +49,7 @@ def harden(
     from rnpc.bench import outputs
     from rnpc.bench import spec as specs
     from rnpc.bench.cell import Settings
-    from rnpc.bench.local import LocalEngine
+    from rnpc.bench.engines.local import LocalEngine
     from rnpc.bench.run import Bench
     from rnpc.cli.bench_progress import Board
 

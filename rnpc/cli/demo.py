@@ -63,8 +63,9 @@ def folder() -> Path:
 
 def measure(model: Path, device: Any, threads: int) -> tuple[Rate, Rate]:
     """CA and ASR of a model file on the demo's test digits, in onnxruntime."""
-    from rnpc import api_inputs, runtime
+    from rnpc import runtime
     from rnpc.data.infer import Flags
+    from rnpc.pipeline import inputs as api_inputs
 
     data = folder()
     flags = Flags(preprocess=data / "preprocessor_config.json")

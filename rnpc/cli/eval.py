@@ -17,7 +17,7 @@ from rnpc.cli import options
 from rnpc.errors import Exit, InputRefused, UsageError
 
 if TYPE_CHECKING:
-    from rnpc.api_inputs import Inputs
+    from rnpc.pipeline.inputs import Inputs
     from rnpc.stats import Rate
 
 SCHEMA = "rnpc.eval/1"
@@ -62,7 +62,7 @@ def command(
 ) -> int:
     """Measure clean accuracy and attack success of a model file."""
     check_usage(triggered_data, trigger, target, max_asr)
-    from rnpc import api_inputs
+    from rnpc.pipeline import inputs as api_inputs
 
     with waiting("measuring"):
         inputs = api_inputs.resolve(model, data, flags, device, threads=threads, arch=arch, trust=trust)
@@ -105,7 +105,8 @@ def waiting(text: str) -> Any:
 
 def measure(inputs: Inputs, triggered: Path | None, trigger: Path | None, target: str, device: Any, threads: int) -> Attack:
     """ASR by a trigger graph on the clean images, or on a folder of triggered ones."""
-    from rnpc import api_inputs, runtime
+    from rnpc import runtime
+    from rnpc.pipeline import inputs as api_inputs
 
     goal: Any = options.target_of(target, inputs.images.classes or inputs.names, inputs.program.signature.classes)
     if trigger is not None:

@@ -9,18 +9,33 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnpc.cli import options
+from rnpc.cli.method_options import MethodCommand, settings_of
+from rnpc.defenses import DEFAULT, DEFENSES
+from rnpc.detectors import DETECTORS
 
 if TYPE_CHECKING:
     from rnpc.api import Result
 
 
-@click.command("harden")
+class HardenCommand(MethodCommand):
+    """Methods come from the registry of defenses."""
+
+    catalogue = DEFENSES
+    default = DEFAULT
+
+
+METHODS = "; ".join(f"{name}: {entry.help}" for name, entry in DEFENSES.entries.items())
+
+
+@click.command("harden", cls=HardenCommand)
 @click.argument("model", type=options.PLACE)
 @click.option("--defense-data", "data", required=True, type=options.PLACE, metavar="DIR", help="Clean images, a few hundred.")
 @click.option("-o", "--output", "out", type=options.PLACE, metavar="OUT", help="Hardened file [default: MODEL.hardened.onnx].")
 @click.option("--max-ca-drop", type=float, default=0.02, show_default=True, help="Largest loss of clean accuracy, as a share.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws what is random in the method.")
-@click.option("--method", type=click.Choice(["rnp", "rnp-paper"]), default="rnp", show_default=True, help="Blind method, or as published.")
+@click.option("--method", type=click.Choice(DEFENSES.names()), default=DEFAULT, show_default=True, help=METHODS)
+@click.option("--detector", type=click.Choice(DETECTORS.names()), help="Whose verdict counts [default: the method's own].")
+@click.option("--mode", type=click.Choice(["zero", "remove"]), default="zero", show_default=True, help="Zero channels, or take them out.")
 @click.option("--force", is_flag=True, help="Prune whatever the evidence says; the verdict is then null.")
 @click.option("--report", type=options.PLACE, metavar="DIR", help="Write report.html and report.json there.")
 @click.option("--plan-out", type=options.PLACE, metavar="FILE", help="Write the plan of edits as JSON.")
@@ -33,35 +48,49 @@ if TYPE_CHECKING:
 @options.device_options
 @options.format_option
 def command(
-    model: Path, data: Path, out: Path | None, max_ca_drop: float, seed: int, method: str, force: bool, report: Path | None,
-    plan_out: Path | None, timings: Path | None, fail_on_finding: bool, dry_run: bool, quiet: bool,
-    flags: Any, arch: str | None, trust: bool, device: Any, threads: int, format: str,
-) -> int:  # fmt: skip
+    model: Path, data: Path, out: Path | None, dry_run: bool, plan_out: Path | None, timings: Path | None, format: str, **given: Any
+) -> int:
     """Find a backdoor in MODEL and write a hardened copy beside it.
 
     MODEL is an ONNX file, an exported program (.pt2), or weights with --arch. A clean model is copied byte for byte; an inconclusive
     run writes none.
     """
-    from rnpc import api, api_inputs, files
+    from rnpc import api, files, speed
     from rnpc.cli.harden_progress import Progress
+    from rnpc.pipeline import inputs
 
-    settings = api.Settings(method=method, max_ca_drop=max_ca_drop, seed=seed, device=device, threads=threads, force=force)
+    named = {key: given[key] for key in ("method", "max_ca_drop", "seed", "device", "threads", "force", "mode", "detector")}
+    settings = api.Settings(**named, options=settings_of(given))
     out = out or model.parent / f"{model.stem}.hardened.onnx"
-    places = [*([] if dry_run else api.places_of(out, arch)), *(place for place in (plan_out, timings) if place is not None)]
-    files.check_outputs(places, [*api_inputs.files_of(model, flags), data])
-    with Progress(hidden=quiet) as progress:
-        result = api.harden_file(
-            model, data, None if dry_run else out, settings, flags=flags, report=report, arch=arch, trust=trust, progress=progress
-        )
-    if plan_out is not None and result.plan is not None:
-        files.write(plan_out, f"{result.plan.to_json()}\n".encode(), [model])
-    if timings is not None:
-        files.write(timings, json.dumps({k: round(v, 3) for k, v in result.timings.items()}, indent=2).encode(), [model])
+    places = [*([] if dry_run else api.places_of(out, given["arch"])), *(place for place in (plan_out, timings) if place is not None)]
+    files.check_outputs(places, [*inputs.files_of(model, given["flags"]), data])
+    speed.keep_memory()
+    where = {key: given[key] for key in ("flags", "report", "arch", "trust")}
+    with Progress(hidden=given["quiet"]) as progress:
+        result = api.harden_file(model, data, None if dry_run else out, settings, **where, progress=progress)
+    write_beside(result, model, plan_out, timings)
     if format == "json":
         options.echo_json(result.document)
-    elif not quiet:
-        summary(result, report)
-    return exit_code(result, fail_on_finding)
+    elif not given["quiet"]:
+        summary(result, given["report"])
+    return exit_code(result, given["fail_on_finding"])
+
+
+def write_beside(result: Result, model: Path, plan_out: Path | None, timings: Path | None) -> None:
+    """The plan (with the tensors that it replaces in a safetensors file beside it) and the timings, where they were asked for."""
+    from rnpc import files
+
+    outputs: dict[Path, bytes] = {}
+    if plan_out is not None and result.plan is not None:
+        outputs[plan_out] = f"{result.plan.to_json()}\n".encode()
+        if result.tensors:
+            import safetensors.numpy
+
+            outputs[plan_out.with_suffix(".safetensors")] = safetensors.numpy.save(result.tensors)
+    if timings is not None:
+        outputs[timings] = json.dumps({k: round(v, 3) for k, v in result.timings.items()}, indent=2).encode()
+    if outputs:
+        files.write_all(outputs, [model])
 
 
 def exit_code(result: Result, fail_on_finding: bool) -> int:

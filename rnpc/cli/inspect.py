@@ -17,7 +17,7 @@ from rnpc.cli import options
 from rnpc.errors import Exit, InputRefused, RnpcError, UnsupportedOperator
 
 if TYPE_CHECKING:
-    from rnpc.api_inputs import Fact, Inputs
+    from rnpc.pipeline.inputs import Fact, Inputs
     from rnpc.program import Program
 
 SCHEMA = "rnpc.inspect/1"
@@ -55,7 +55,7 @@ def command(
 
 def look(model: Path, data: Path | None, flags: Any, arch: str | None, trust: bool, device: Any, threads: int) -> View:
     """Collect everything; only an unreadable model raises."""
-    from rnpc import api_inputs
+    from rnpc.pipeline import inputs as api_inputs
 
     program, folder = api_inputs.load_program(model, arch, trust, flags.size)
     inputs: Inputs | None = None

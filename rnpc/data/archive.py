@@ -6,7 +6,8 @@ Images are uint8, [n, H, W, C], [n, C, H, W] or [n, H, W]; other types have no a
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from PIL import Image
@@ -20,13 +21,28 @@ LABEL_KEYS = ("labels", "y", "targets")
 
 
 def size(path: Path) -> tuple[int, int] | None:
-    """(height, width) of the images, or None where the file holds none."""
+    """(height, width) of the images by the array's header, or None where the file holds none; no pixel is read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images = pick(file, {key.lower(): key for key in file.files}, IMAGE_KEYS)
-        return None if images is None else to_nhwc(images, path).shape[1:3]
-    except (OSError, ValueError, BadZipFile, EOFError):
+        with ZipFile(path) as file:
+            found = {name.removesuffix(".npy").lower(): name for name in file.namelist()}
+            name = next((found[key] for key in IMAGE_KEYS if key in found), None)
+            shape = () if name is None else header(file, name)
+    except (OSError, ValueError, BadZipFile, EOFError, KeyError):
         return None
+    if len(shape) == 3:
+        return shape[1], shape[2]
+    if len(shape) != 4:
+        return None
+    return (shape[1], shape[2]) if shape[3] in imagefile.MODES else (shape[2], shape[3]) if shape[1] in imagefile.MODES else None
+
+
+def header(file: ZipFile, name: str) -> tuple[int, ...]:
+    """Shape of an array in an npz archive. Raises ValueError where it is none."""
+    with file.open(name) as stream:
+        version: tuple[int, int] = np.lib.format.read_magic(stream)
+        read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape: tuple[int, ...] = read(stream)[0]
+    return shape
 
 
 def read(path: Path, pre: Preprocessing, channels: int) -> tuple[np.ndarray, list[str] | None]:
@@ -78,4 +94,7 @@ def fit(images: np.ndarray, pre: Preprocessing, channels: int) -> np.ndarray:
     if images.shape[1:] == (pre.height, pre.width, channels) and pre.shortest_edge in (None, pre.height):
         return images
     squeezed = images[..., 0] if images.shape[3] == 1 else images
-    return np.stack([imagefile.pixels(imagefile.fit(imagefile.convert(Image.fromarray(i), channels), pre), channels) for i in squeezed])
+    out = np.empty((len(images), pre.height, pre.width, channels), np.uint8)
+    for row, image in enumerate(squeezed):
+        out[row] = imagefile.pixels(imagefile.fit(imagefile.convert(Image.fromarray(image), channels), pre), channels)
+    return out

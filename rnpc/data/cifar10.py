@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from rnpc.data import datasets
 from rnpc.data.datasets import Source, missing
 from rnpc.data.stack import images, listed
 from rnpc.errors import InputRefused
+from rnpc.program import Preprocessing
 
 SIZE = 32
 HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -33,7 +35,6 @@ ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("_codecs", "encode"),  # how Python 3 writes bytes for old protocols
 }
-Splits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def places(root: Path | None) -> list[Path]:
@@ -69,7 +70,7 @@ def find(root: Path | None) -> list[Path]:
     return [place] if place.is_file() else [place / name for name in members(kind) if (place / name).is_file()]
 
 
-def decode(root: Path | None) -> Splits:
+def decode(root: Path | None) -> datasets.Arrays:
     """The four arrays of the data set."""
     tree, found = folders(root), official(root)
     if tree:
@@ -96,7 +97,7 @@ def from_folders(split: Path) -> tuple[np.ndarray, np.ndarray]:
     if not all(groups):
         raise InputRefused("class folder is empty", where=str(split / CLASSES[groups.index([])]), todo=f"get it from {HOME}")
     labels = np.concatenate([np.full(len(files), label, np.int64) for label, files in enumerate(groups)])
-    return images([f for files in groups for f in files], SIZE), labels
+    return images([f for files in groups for f in files], Preprocessing(SIZE, SIZE)), labels
 
 
 def from_folder(place: Path, names: tuple[str, ...]) -> dict[str, bytes]:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rnpc.data.datasets import Source, missing
+from rnpc.data.datasets import Arrays, Source, missing
 from rnpc.data.stack import images, listed
 from rnpc.errors import InputRefused
+from rnpc.program import Preprocessing
 
-SIZE = 32
+SIZE = Preprocessing(32, 32)
 HOME = "https://benchmark.ini.rub.de (GTSRB_Final_Training_Images.zip, GTSRB_Final_Test_Images.zip, GTSRB_Final_Test_GT.zip)"
 EXPECTED = "GTSRB/Final_Training/Images, GTSRB/Final_Test/Images and GT-final_test.csv"
 ANSWERS = ("Final_Test/GT-final_test.csv", "Final_Test/Images/GT-final_test.csv", "GT-final_test.csv", "../GT-final_test.csv")
@@ -65,7 +66,7 @@ def find(root: Path | None) -> list[Path]:
     return [*(f for files in train_files(root) for f in files), *listed(base(root) / "Final_Test" / "Images"), answers(root)]
 
 
-def decode(root: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def decode(root: Path | None) -> Arrays:
     """The four arrays of the data set; test images in the order of the csv file, matched by name without ending."""
     groups = train_files(root)
     labels = np.concatenate([np.full(len(files), label, np.int64) for label, files in enumerate(groups)])

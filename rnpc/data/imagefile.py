@@ -8,6 +8,7 @@ out; without it the image is stretched to the model's size.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,10 +25,10 @@ FILTERS = {
 }
 
 
-def read(path: Path, pre: Preprocessing, channels: int) -> np.ndarray | None:
-    """Pixels uint8 [H, W, C] of a file at `pre`'s size, or None where it cannot be decoded."""
+def read(file: Path | IO[bytes], pre: Preprocessing, channels: int) -> np.ndarray | None:
+    """Pixels uint8 [H, W, C] of a file, by its path or opened, at `pre`'s size, or None where it cannot be decoded."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             image.load()
             turned = ImageOps.exif_transpose(image)
         return pixels(fit(convert(turned, channels), pre), channels)

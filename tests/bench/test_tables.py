@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from rnpc.attacks.spec import VictimSpec
 from rnpc.bench import outputs
 from rnpc.bench.hardening import NEXT, Hardened
 from rnpc.bench.judging import label_right
@@ -16,8 +15,9 @@ from rnpc.bench.measure import Answer
 from rnpc.bench.oracle import choose
 from rnpc.bench.run import Result
 from rnpc.bench.spec import Cell
-from rnpc.bench.summary import bootstrap, paired, summary
-from rnpc.bench.table import named, row, table
+from rnpc.bench.tables.summary import bootstrap, paired, summary
+from rnpc.bench.tables.table import named, row, table
+from rnpc.victims.spec import VictimSpec
 
 Make = Callable[..., dict[str, Any]]
 

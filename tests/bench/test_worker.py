@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rnpc.bench import locks, source
-from rnpc.bench.local import LocalEngine, cause
+from rnpc.bench.engines.local import LocalEngine, cause
 from rnpc.bench.store import Store
 
 HERE = str(Path(__file__).parent)

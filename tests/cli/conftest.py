@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rnpc import api
-from rnpc.method.blind import Request
-from rnpc.method.decision import Decision, Evidence
-from rnpc.method.rank import Channel
+from rnpc.defenses.auto.blind import Request
+from rnpc.defenses.decision import Decision, Evidence
 from rnpc.program import Finding
+from rnpc.study.surgery import Channel
 
 Verdict = Literal["backdoored", "clean", "inconclusive"] | None
 Decides = Callable[..., list[Request]]

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from rnpc.cli import run
 from rnpc.errors import Exit
-from rnpc.program import float_bits
+from rnpc.plan import float_bits
 
 Decides = Callable[..., list[Any]]
 FIELDS = {
@@ -73,9 +73,9 @@ def test_only_declared_tensors_changed_and_channels_are_constants(hardened: Any)
 
 def test_the_plan_applied_again_gives_the_same_bytes(hardened: Any) -> None:
     from rnpc.frontends import onnx_file
-    from rnpc.passes import provenance
-    from rnpc.passes.zero import zero
-    from rnpc.program import Plan
+    from rnpc.passes.rewrite.zero import zero
+    from rnpc.passes.wire import provenance
+    from rnpc.plan import Plan
 
     program, written = onnx_file.load(hardened.folder / "model.onnx"), (hardened.folder / "out.onnx").read_bytes()
     plan = Plan.from_json((hardened.folder / "plan.json").read_text())

@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from rnpc.program import Plan, Program, SitePlan
+from rnpc.plan import Plan, Silence, SitePlan
+from rnpc.program import Program
 
 TEXT = """<ir_version: {ir}, opset_import: ["" : {opset}]>
 g (float[{shape}] x) => (float[{out}] y) {{
@@ -87,10 +88,5 @@ def program(module: Any) -> Program:
 @pytest.fixture(scope="session")
 def plan(program: Program) -> Plan:
     """Two channels of each site, constants not zero."""
-    return Plan(
-        tuple(SitePlan.of(site, {1: 0.5, 3: -0.25}) for site in program.sites),
-        "test",
-        0,
-        hashlib.sha256(program.source).hexdigest(),
-        "data",
-    )
+    silenced = Silence(tuple(SitePlan.of(site, {1: 0.5, 3: -0.25}) for site in program.sites))
+    return Plan("test", 0, hashlib.sha256(program.source).hexdigest(), "data", silenced)

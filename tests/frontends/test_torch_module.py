@@ -15,8 +15,9 @@ from torch import nn
 
 from rnpc.errors import InputRefused
 from rnpc.frontends import back, torch_module
-from rnpc.passes.zero import zero
-from rnpc.program import Plan, Program
+from rnpc.passes.rewrite.zero import zero
+from rnpc.plan import Plan, Silence
+from rnpc.program import Program
 
 
 def graph_scores(data: bytes, x: torch.Tensor) -> np.ndarray:
@@ -61,7 +62,7 @@ def test_state_dict_without_the_layer_that_lacks_a_bias(module: nn.Module, progr
     state = module.state_dict()
     with pytest.raises(InputRefused, match=r"site .*: 3 has no bias to hold the constant"):
         back.apply_to_state_dict(state, program, plan)
-    part = replace(plan, sites=(plan.sites[0], plan.sites[2]))
+    part = replace(plan, silence=Silence((plan.sites[0], plan.sites[2])))
     edited = back.apply_to_state_dict(state, program, part)
     assert edited["1.weight"][[1, 3]].tolist() == [0, 0] and edited["1.bias"][[1, 3]].tolist() == [0.5, -0.25]
     assert not edited["7.weight"][1].any() and edited["7.weight"][0].any() and edited["9.weight"] is state["9.weight"]

@@ -18,8 +18,9 @@ from torch import nn
 from rnpc import models
 from rnpc.errors import InputRefused, UsageError
 from rnpc.frontends import load, sniff, weights
-from rnpc.passes.zero import zero
-from rnpc.program import Plan, Program, SitePlan
+from rnpc.passes.rewrite.zero import zero
+from rnpc.plan import Plan, Silence, SitePlan
+from rnpc.program import Program
 
 SMALL = {"classes": 5, "width": 4}
 
@@ -65,7 +66,7 @@ def test_every_form_holds_the_same(name: str, folder: Path, resnet: nn.Module) -
 
 def test_hardened_safetensors(folder: Path, program: Program, resnet: nn.Module) -> None:
     site = program.sites[3]
-    plan = Plan((SitePlan.of(site, {2: 0.5}),), "test", 0, program.sha256, "data")
+    plan = Plan("test", 0, program.sha256, "data", Silence((SitePlan.of(site, {2: 0.5}),)))
     state = read_safetensors(weights.hardened(folder / "w.safetensors", program, plan))
     assert state[site.weight][2] == 0 and state[site.bias or ""][2] == 0.5
     assert {k for k, v in resnet.state_dict().items() if not torch.equal(v, state[k])} == {site.weight, site.bias}

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from rnpc.passes.sites import find_sites
-from rnpc.program import Plan, SitePlan
+from rnpc.passes.facts.sites import find_sites
+from rnpc.plan import Plan, Silence, SitePlan
 
 Make = Callable[..., ModelProto]
 HEAD = '<ir_version: {ir}, opset_import: ["" : {opset}, "own" : 1]>'
@@ -63,7 +63,7 @@ def plan_for() -> Callable[..., Plan]:
     def build(data: bytes, chosen: Mapping[str, Mapping[int, float]]) -> Plan:
         sites = {site.value: site for site in find_sites(onnx.load_from_string(data))}
         entries = tuple(SitePlan.of(sites[value], dict(constants)) for value, constants in chosen.items())
-        return Plan(entries, "test", 0, hashlib.sha256(data).hexdigest(), "data")
+        return Plan("test", 0, hashlib.sha256(data).hexdigest(), "data", Silence(entries))
 
     return build
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from rnpc.passes.clean import clean
+from rnpc.passes.canonical.clean import clean
 from rnpc.twin import build
 
 FOLDER = Path(onnx.backend.test.__file__).parent / "data" / "light"

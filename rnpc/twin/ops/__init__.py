@@ -1,6 +1,6 @@
 """The twin's operators, a file a family; importing this package fills `rnpc.twin.node.OPERATORS`."""
 
-from rnpc.twin.ops import activation, arithmetic, conv, logic, make, matrix, norm, pool, reduce, resize, select, shape, unary
+from rnpc.twin.ops import activation, arithmetic, conv, logic, make, matrix, norm, pool, quantised, reduce, resize, select, shape, unary
 
 __all__ = [
     "activation",
@@ -11,6 +11,7 @@ __all__ = [
     "matrix",
     "norm",
     "pool",
+    "quantised",
     "reduce",
     "resize",
     "select",

@@ -1,4 +1,8 @@
-"""Convolutions. Padding that torch's convolutions lack is done before or after them."""
+"""Convolutions. Padding that torch's convolutions lack is done before or after them.
+
+A strided 1 x 1 convolution of few channels reads every s-th pixel itself: the gradient of its weights would corrupt the heap on some processors
+(`rnpc.speed.layout`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnpc.speed import overruns
 from rnpc.twin.node import Node, Run, operator
 from rnpc.twin.ops.window import Pads, even, explicit, same
 
@@ -28,6 +33,8 @@ def conv(node: Node) -> Run:
         if auto.startswith("SAME"):
             around = same(x.shape[2:], w.shape[2:], stride, dilation, upper=auto == "SAME_UPPER")
         x, padding = even(x, around)
+        if x.device.type == "cpu" and not any(padding) and overruns(w.shape[2:], stride, w.shape[1]):
+            x, stride = x[(..., *(slice(None, None, s) for s in stride))], [1] * rank
         return CONV[rank](x, w, b, stride, padding, dilation, groups)
 
     return run

@@ -1,0 +1,156 @@
+"""Filter sites: values of the graph one channel of which can be made constant exactly by writing a few tensor entries.
+
+- BatchNormalization in eval mode: y = scale * (x - mean) / sqrt(var + eps) + bias; scale[c] = 0 leaves bias[c].
+- Conv: the filter's weights to zero leave its bias. A Conv whose only reader is a BatchNormalization is covered by that one.
+- Gemm, and MatMul followed by Add: a unit's weights to zero leave its bias.
+
+Weights may stand behind Identity, Cast and Transpose (`facts/stored`). The layers that make the class scores are no sites: from each output
+the walk goes back to the first Conv, Gemm or MatMul on every path, BatchNormalizations on the way included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from onnx import ModelProto, NodeProto
+
+from rnpc.passes.facts.shapes import ranks
+from rnpc.passes.facts.stored import Stored, stored
+from rnpc.passes.facts.view import Slot, View, attribute, captured, is_op, order
+from rnpc.program import FilterSite, SiteKind
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site and the node inputs through which its tensors are read. `bias` is where a missing bias would go, or None if nowhere."""
+
+    site: FilterSite
+    weight: Slot
+    bias: Slot | None
+
+
+def find_sites(model: ModelProto) -> tuple[FilterSite, ...]:
+    """All filter sites in topological order."""
+    return tuple(place.site for place in find_places(model))
+
+
+def find_places(model: ModelProto) -> list[Place]:
+    """All filter sites with the inputs that read their tensors."""
+    view = View(model)
+    scores = score_layers(view)
+    places = [place for k, node in enumerate(view.nodes) if k not in scores and (place := place_of(view, k, node))]
+    covered = {view.nodes[p.site.node].input[0] for p in places if p.site.kind == "bn"}
+    places = [p for p in places if not (p.site.value in covered and view.only_reader(p.site.value) is not None)]
+    rank = {k: at for at, k in enumerate(order(view.nodes))}
+    return with_axes(model, sorted((p for p in places if p.site.channels > 1), key=lambda p: rank.get(p.site.node, len(rank))))
+
+
+def with_axes(model: ModelProto, places: list[Place]) -> list[Place]:
+    """Channel axes counted from the front, where the value's rank can be inferred."""
+    if all(place.site.axis >= 0 for place in places):
+        return places
+    known = ranks(model)
+    axes = [known.get(p.site.value, 0) + p.site.axis if p.site.axis < 0 else p.site.axis for p in places]
+    return [replace(p, site=replace(p.site, axis=axis)) if axis > 0 else p for p, axis in zip(places, axes, strict=True)]
+
+
+def place_of(view: View, k: int, node: NodeProto) -> Place | None:
+    """The site that node k makes, if any."""
+    if is_op(node, "BatchNormalization"):
+        return batchnorm_place(view, k, node)
+    if is_op(node, "Conv"):
+        return conv_place(view, k, node)
+    if is_op(node, "Gemm"):
+        return gemm_place(view, k, node)
+    if is_op(node, "MatMul"):
+        return matmul_place(view, k, node)
+    return None
+
+
+def batchnorm_place(view: View, k: int, node: NodeProto) -> Place | None:
+    """A BatchNormalization in eval mode whose scale and bias are stored."""
+    scale, bias = stored(view, (k, 1)), stored(view, (k, 2))
+    if scale is None or bias is None or not eval_mode(node) or len(scale.dims) != 1 or scale.dims != bias.dims:
+        return None
+    return made(node, k, "bn", scale, 0, bias, (k, 2))
+
+
+def conv_place(view: View, k: int, node: NodeProto) -> Place | None:
+    """A Conv with a stored filter, and a stored bias or none."""
+    weight, bias = stored(view, (k, 1)), stored(view, (k, 2))
+    if weight is None or len(weight.dims) < 3 or not bias_fits(node, weight, bias, weight.dims[0]):
+        return None
+    return made(node, k, "conv", weight, 0, bias, (k, 2))
+
+
+def gemm_place(view: View, k: int, node: NodeProto) -> Place | None:
+    """A Gemm with stored weights; its bias must reach the output unscaled."""
+    weight, bias = stored(view, (k, 1)), stored(view, (k, 2))
+    if weight is None or len(weight.dims) != 2 or attribute(node, "transA", 0) or attribute(node, "beta", 1.0) != 1.0:
+        return None
+    axis = 0 if attribute(node, "transB", 0) else 1
+    if not bias_fits(node, weight, bias, weight.dims[axis]):
+        return None
+    return made(node, k, "linear", weight, axis, bias, (k, 2))
+
+
+def matmul_place(view: View, k: int, node: NodeProto) -> Place | None:
+    """MatMul with stored weights [in, units] whose only reader adds a stored bias of `units` entries; the value is the sum, units last."""
+    weight, reader = stored(view, (k, 1)), view.only_reader(node.output[0])
+    if weight is None or len(weight.dims) != 2 or reader is None or not is_op(view.nodes[reader], "Add"):
+        return None
+    add = view.nodes[reader]
+    slot = 1 - list(add.input).index(node.output[0])
+    bias = stored(view, (reader, slot))
+    if bias is None or len(bias.dims) > 2 or not is_row(bias, weight.dims[1]):
+        return None
+    place = made(add, reader, "linear", weight, 1, bias, (reader, slot))
+    return replace(place, site=replace(place.site, axis=-1))
+
+
+def made(node: NodeProto, k: int, kind: SiteKind, weight: Stored, axis: int, bias: Stored | None, slot: Slot) -> Place:
+    """The place of node k; `axis` counts in the weight as the node reads it, the site says it as the tensor is stored."""
+    channels = weight.dims[axis]
+    flipped = 1 - axis if weight.flipped else axis
+    site = FilterSite(node.output[0], k, node.op_type, kind, 1, channels, weight.name, flipped, bias.name if bias else None)
+    return Place(site, weight.slot, bias.slot if bias else slot)
+
+
+def bias_fits(node: NodeProto, weight: Stored, bias: Stored | None, channels: int) -> bool:
+    """A stored bias with an entry for each channel; or none, where one of the weight's type could be added."""
+    if len(node.input) > 2 and node.input[2]:
+        return bias is not None and is_row(bias, channels)
+    return not weight.cast
+
+
+def is_row(bias: Stored, channels: int) -> bool:
+    """Whether the tensor is one row with an entry for each channel."""
+    return prod(bias.dims) == channels and (len(bias.dims) == 0 or bias.dims[-1] == channels)
+
+
+def eval_mode(node: NodeProto) -> bool:
+    """Whether a BatchNormalization uses its stored statistics: since opset 14 by attribute, before it by having one output."""
+    return not attribute(node, "training_mode", 0) and len([name for name in node.output if name]) == 1
+
+
+def score_layers(view: View) -> set[int]:
+    """Indices of the nodes between the outputs and the first linear layer on each path back, that layer included."""
+    found: set[int] = set()
+    todo: list[str] = sorted(view.outputs)
+    while todo:
+        k = view.makers.get(todo.pop())
+        if k is None or k in found:
+            continue
+        found.add(k)
+        if not linear(view, k):
+            todo.extend([*view.nodes[k].input, *sorted(captured(view.nodes[k]))])
+    return found
+
+
+def linear(view: View, k: int) -> bool:
+    """A layer with weights of its own; a product of two computed values (attention) is none."""
+    node = view.nodes[k]
+    if is_op(node, "MatMul"):
+        return any(stored(view, (k, slot)) is not None for slot in range(2))
+    return is_op(node, "Conv", "ConvTranspose", "Gemm")

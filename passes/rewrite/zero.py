@@ -1,0 +1,205 @@
+"""Write a plan into the file: each planned channel becomes its constant, all other bytes stay.
+
+A channel's weights become +0.0 and its bias entry the constant (exact float32 bits, rounded to the tensor's own type), in place and at the
+same length. Only where that would change something else the file is restructured first, and the edits say so: a tensor that more
+than one node reads is cloned for the node that is edited (`clone`), a missing bias is added where the constant is not zero (`add_bias`),
+and numbers kept as varints that have no room for the new value are repacked (`repack`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto
+
+from rnpc.errors import InputRefused
+from rnpc.passes.facts.sites import Place, find_places
+from rnpc.passes.facts.view import View
+from rnpc.passes.rewrite.check import TODO, check_plan, refuse
+from rnpc.passes.wire import splice
+from rnpc.passes.wire import walk as wire
+from rnpc.passes.wire.splice import Splice
+from rnpc.plan import Plan, SitePlan
+from rnpc.program import FilterSite
+
+Edit = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ZeroResult:
+    """The edited file and the declared edits, in the plan's order."""
+
+    data: bytes
+    edits: list[Edit]
+
+
+@dataclass
+class Job:
+    """A planned site with the tensors that it will write, which a restructuring may rename."""
+
+    place: Place
+    constants: dict[int, float]
+    weight: str
+    bias: str | None
+
+
+@dataclass
+class Restructuring:
+    """Splices that the in-place edits need first, with their declarations and the names already taken."""
+
+    taken: set[str]
+    splices: list[Splice] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+
+    def fresh(self, name: str) -> str:
+        """`name`, with a number behind it where it is taken."""
+        free = next(n for n in (name, *(f"{name}_{k}" for k in range(1, len(self.taken) + 2))) if n not in self.taken)
+        self.taken.add(free)
+        return free
+
+
+def zero(program_source: bytes, model: ModelProto, sites: Sequence[FilterSite], plan: Plan) -> ZeroResult:
+    """Apply `plan` to the file's bytes.
+
+    `model` is the parsed view of `program_source`, `sites` the sites it was planned for. Raises InputRefused where the plan does not fit:
+    another original, another rewrite version, unknown, repeated or all channels, a constant that the tensor's type cannot hold, or
+    tensors whose place in the file is ambiguous.
+    """
+    check_plan(program_source, sites, plan)
+    if plan.weights is not None or (plan.silence is not None and plan.silence.mode != "zero"):
+        raise refuse("the plan does more than zero channels", "hand it to `apply`")
+    return write_zeros(program_source, model, plan.sites)
+
+
+def write_zeros(source: bytes, model: ModelProto, sites: Sequence[SitePlan]) -> ZeroResult:
+    """Silence the channels of `sites`, which `check` has found to be there; `model` is the parsed view of `source`."""
+    if not any(entry.channels for entry in sites):
+        return ZeroResult(source, [])
+    places = {place.site.value: place for place in find_places(model)}
+    jobs = [job(places, entry) for entry in sites if entry.channels]
+    prepared, edits = restructure(source, model, jobs)
+    prepared, repacked = repack(prepared, jobs)
+    data = bytearray(prepared)
+    tensors = wire.index(prepared)
+    written = [edit for each in jobs for edit in write(data, tensors, each)]
+    return ZeroResult(bytes(data), edits + repacked + written)
+
+
+def job(places: dict[str, Place], entry: SitePlan) -> Job:
+    """Resolve a planned site in the model."""
+    if entry.site not in places:
+        raise refuse(f"the model has no {entry.kind} site {entry.site}", TODO)
+    place = places[entry.site]
+    return Job(place, entry.constants(), place.site.weight, place.site.bias)
+
+
+def restructure(source: bytes, model: ModelProto, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
+    """Clone shared tensors and add missing biases; renames the jobs' tensors accordingly."""
+    view, walked = View(model), wire.graph(source)
+    work = Restructuring(names(view))
+    for each in jobs:
+        check_tensors(walked, each)
+        each.weight = clone(source, view, walked, work, each.weight, each.place.weight)
+        if each.bias is not None and each.place.bias is not None:
+            each.bias = clone(source, view, walked, work, each.bias, each.place.bias)
+        elif any(each.constants.values()):
+            each.bias = add_bias(source, model, walked, work, each)
+    return splice.rewrite(source, work.splices), work.edits
+
+
+def names(view: View) -> set[str]:
+    """All names of values in the graph."""
+    return {*view.makers, *view.readers, *view.tensors, *view.captured, *view.outputs}
+
+
+def check_tensors(walked: wire.Graph, each: Job) -> None:
+    """Raise InputRefused where a tensor's bytes are missing, doubled or of another size than its shape says."""
+    for name in filter(None, (each.weight, each.bias)):
+        tensor = walked.tensors.get(name)
+        if tensor is None or tensor.copies:
+            raise refuse(f"tensor {name} is stored {'twice' if tensor else 'nowhere'}", "export the model again", "model")
+        if tensor.storage not in ("raw", "float", "double", "int32"):
+            raise refuse(f"tensor {name} has no data in the file", "load it through rnpc, which brings external data in", "model")
+        if tensor.storage != "int32" and sum(chunk.count for chunk in tensor.chunks) != tensor.size:
+            raise misshapen(tensor)
+
+
+def misshapen(tensor: wire.Tensor) -> InputRefused:
+    """The error for a tensor whose data and shape disagree."""
+    return refuse(f"tensor {tensor.name} holds another number of values than its shape {list(tensor.dims)}", "export it again", "model")
+
+
+def clone(source: bytes, view: View, walked: wire.Graph, work: Restructuring, name: str, slot: tuple[int, int]) -> str:
+    """Give the node a copy of its own where others read the tensor too; returns the name to write to."""
+    if view.uses(name) == 1:
+        return name
+    k, position = slot
+    copy = work.fresh(f"{name}_rnpc")
+    work.splices.append(splice.append(walked.field, 5, splice.renamed(source, walked.tensors[name], copy)))
+    work.splices.append(splice.set_input(source, walked.field, walked.nodes[k], position, copy))
+    work.edits.append({"kind": "clone", "tensor": name, "copy": copy, "node": view.nodes[k].name or view.nodes[k].output[0]})
+    return copy
+
+
+def add_bias(source: bytes, model: ModelProto, walked: wire.Graph, work: Restructuring, each: Job) -> str:
+    """Give the node a bias of zeros, in the weight's type."""
+    k, position = each.place.bias or (0, 0)
+    node, site = model.graph.node[k], each.place.site
+    dtype = walked.tensors[each.weight].dtype if each.weight in walked.tensors else walked.tensors[site.weight].dtype
+    name = work.fresh(f"{site.value}_rnpc_bias")
+    zeros = TensorProto(name=name, data_type=dtype, dims=[site.channels], raw_data=bytes(site.channels * wire.SIZES[dtype]))
+    work.splices.append(splice.append(walked.field, 5, zeros.SerializeToString(deterministic=True)))
+    work.splices.append(splice.set_input(source, walked.field, walked.nodes[k], position, name))
+    if model.ir_version < 4:  # before IR 4 every initializer has to be a graph input too
+        value = onnx.helper.make_tensor_value_info(name, dtype, [site.channels])
+        work.splices.append(splice.append(walked.field, 11, value.SerializeToString(deterministic=True)))
+    work.edits.append({"kind": "add_bias", "tensor": name, "node": node.name or node.output[0], "size": site.channels})
+    return name
+
+
+def repack(source: bytes, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
+    """Rewrite half-precision tensors kept as varints (whose lengths depend on the values) as raw data."""
+    walked = wire.graph(source)
+    chosen = [name for each in jobs for name in (each.weight, each.bias) if name and walked.tensors[name].storage == "int32"]
+    splices, edits = [], []
+    for tensor in (walked.tensors[name] for name in dict.fromkeys(chosen)):
+        values = [value for chunk in tensor.chunks for value in wire.varints(source, chunk.start, chunk.end)]
+        if len(values) != tensor.size or wire.SIZES.get(tensor.dtype) != 2:
+            raise misshapen(tensor)
+        body = splice.with_raw_data(source, tensor, np.array(values, dtype="<u2").tobytes())
+        splices.append(Splice(tensor.path, tensor.message.key, tensor.message.end, wire.block(tensor.message.number, body)))
+        edits.append({"kind": "repack", "tensor": tensor.name})
+    return splice.rewrite(source, splices), edits
+
+
+def write(data: bytearray, tensors: dict[str, wire.Tensor], each: Job) -> Iterable[Edit]:
+    """Write one site's zeros and constants in place."""
+    channels, weight, axis = sorted(each.constants), tensors[each.weight], each.place.site.weight_axis
+    for channel in channels:
+        put(data, weight, weight.elements(axis, channel), bytes(wire.SIZES[weight.dtype]))
+    yield {"kind": "zero", "tensor": weight.name, "axis": axis, "index": channels}
+    if each.bias is not None:
+        bias = tensors[each.bias]
+        bits = [number(bias, each.constants[channel]) for channel in channels]
+        for channel, value in zip(channels, bits, strict=True):
+            put(data, bias, np.array([channel]), value)
+        yield {"kind": "set", "tensor": bias.name, "index": channels, "bits": [value[::-1].hex() for value in bits]}
+
+
+def number(tensor: wire.Tensor, value: float) -> bytes:
+    """`value` in the tensor's type, little-endian. Raises InputRefused where it would overflow."""
+    with np.errstate(over="ignore"):
+        cast = np.array(value, dtype=np.float32).astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype))
+    if not np.isfinite(cast.astype(np.float64)):
+        raise refuse(f"constant {value} does not fit the type of tensor {tensor.name}", "choose a smaller constant")
+    return bytes(cast.tobytes())
+
+
+def put(data: bytearray, tensor: wire.Tensor, elements: np.ndarray, value: bytes) -> None:
+    """Write one value to the given elements."""
+    view = np.frombuffer(data, dtype=np.uint8)
+    view[tensor.locate(elements)[:, None] + np.arange(len(value))] = np.frombuffer(value, dtype=np.uint8)

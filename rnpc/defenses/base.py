@@ -1,0 +1,86 @@
+"""What every defense is: a frozen dataclass of its published settings that looks at a case and says what is to be done.
+
+Outcomes are of three kinds: `Silence` (channels become constants), `Weights` (tensors of the user's graph are replaced), `Nothing`. In
+every order high means suspicious, and the most suspicious channel falls first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from rnpc.detectors.base import Detection
+from rnpc.panel import Panel
+from rnpc.study.case import Case, Shares
+from rnpc.study.surgery import Channel
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the judge says of the trigger after the cut: success of the strongest one `before` and after (`success`), the `natural` level
+    that another label's reaches, and whether it can be told at all."""
+
+    success: float | None = None
+    before: float | None = None
+    natural: float | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What all outcomes have. `ranking`: all channels in the order in which they would fall; `confirmed`: whether what was taken away
+    speaks for a backdoor, where the detection left a doubt."""
+
+    ranking: tuple[Channel, ...] = ()
+    reasons: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    panels: tuple[Panel, ...] = ()
+    left: Left = Left()
+    confirmed: bool | None = None
+    label: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silence(Outcome):
+    """`channels` become constants, in the order in which they fall; `threshold`: score of the last."""
+
+    channels: tuple[Channel, ...]
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(Silence):
+    """`tensors` of the user's graph get new values (name -> array of the same type and shape), and `channels`, where there are any, become
+    constants."""
+
+    tensors: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing(Outcome):
+    """Nothing is to be done, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Defense(ABC):
+    """Base of all defenses. `needs`: clean data or a training set; `detector`: the name of the detector whose verdict it follows, None for
+    one that acts whatever the verdict (which is null then); `shares`: how it wants the clean images drawn."""
+
+    name: ClassVar[str] = ""
+    needs: ClassVar[Literal["clean data", "training set"]] = "clean data"
+    detector: ClassVar[str | None] = None
+    shares: ClassVar[Shares] = Shares()
+
+    @abstractmethod
+    def defend(self, case: Case, detection: Detection | None) -> Outcome:
+        """What is to be done. `detection` is that of `detector`, None without one."""
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return dict(vars(self))

@@ -1,0 +1,111 @@
+"""`--method rnp`: Reconstructive Neuron Pruning as published, nothing added.
+
+SGD with momentum 0.9 and batches of 128; unlearning at rate 0.01, decayed tenfold at epochs 10 and 20, at most 20 epochs, until training
+accuracy is at `stop`; recovery of masks at rate 0.2 for 20 epochs on 0.2 times the loss, clamped to [0, 1]; random crops (padding 4) and
+flips; BatchNorm in train mode. Filters whose mask is below `threshold` get BatchNorm weight zero and keep its bias. The label is the one
+that the unlearned model votes for; no verdict is given.
+
+Source: Li et al., ICML 2023: the paper's text first, the authors' code where the text is silent. It learns on the learn part and is judged
+on images apart, so that the accuracy it is reported with is none that it has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnpc.defenses.base import Defense, Nothing, Outcome, Silence
+from rnpc.detectors.base import Detection
+from rnpc.stage import Stage
+from rnpc.study import unlearn
+from rnpc.study.case import Case, Shares
+from rnpc.study.show import course_panel, mask_panel
+from rnpc.study.surgery import Channel
+
+EPOCHS, BATCH = 20, 128
+
+
+@dataclass(frozen=True)
+class Rnp(Defense):
+    """See the module."""
+
+    name: ClassVar[str] = "rnp"
+    shares: ClassVar[Shares] = Shares(learn=0.7)
+    threshold: float = field(default=0.7, metadata={"help": "masks below it fall (table 8 of the paper)"})
+    decay: float = field(default=5e-2, metadata={"help": "weight decay of unlearning (the authors' code: 5e-4)"})
+    stop: float = field(default=0.0, metadata={"help": "training accuracy at which unlearning ends; 0 is chance"})
+
+    def defend(self, case: Case, detection: Detection | None) -> Outcome:
+        """Unlearn, recover, cut what lies below the threshold."""
+        case.tell(Stage.UNLEARN, None, None)
+        exact, steps = case.exact(), max(1, -(-len(case.learn) // BATCH))
+        schedule = unlearn.Schedule(
+            unlearn_steps=EPOCHS * steps, recover_steps=EPOCHS * steps, batch=BATCH, decay=self.decay, augment=augment,
+            decay_at=(10 * steps, 20 * steps), stop=self.stop or 1.0 / case.classes, epoch=steps,
+        )  # fmt: skip
+        twin, sites = unlearn.masked_twin(exact, case.subject.kept)
+        betas = {site.value: twin.parameter_of(site.bias).detach().clone() for site in sites if site.bias is not None}
+        if not sites:
+            return Nothing(why="the model has no filter with a BatchNorm or convolution to put a mask on")
+        course = unlearn.unlearn(exact, twin, schedule)
+        case.tell(Stage.RECOVER, None, course[-1].accuracy)
+        masks, mean = unlearn.recover(exact, twin, sites, schedule)
+        ranking = ranked(case, masks, mean, betas)
+        return self.outcome(case, course, masks, ranking)
+
+    def outcome(
+        self, case: Case, course: Sequence[unlearn.Point], masks: Mapping[str, np.ndarray], ranking: tuple[Channel, ...]
+    ) -> Outcome:
+        """The cut below the threshold, with what is shown."""
+        votes = np.stack([point.votes for point in course])
+        panels = (
+            course_panel(case, [p.step for p in course], [p.accuracy for p in course], votes),
+            mask_panel(masks, self.threshold),
+        )
+        label = int(votes[-1].argmax())
+        reasons = (f"the unlearned model votes for label {label} with {votes[-1][label]:.0%}",)
+        below = [channel for channel in ranking if 1 - channel.score < self.threshold]
+        cut = spare_whole_sites(below, {name: len(mask) for name, mask in masks.items()})
+        if not cut:
+            why = f"no mask is below {self.threshold:g}"
+            return Nothing(why=why, ranking=ranking, reasons=reasons, panels=panels, label=label)
+        return Silence(channels=tuple(cut), threshold=self.threshold, ranking=ranking, reasons=reasons, panels=panels, label=label)
+
+
+def ranked(
+    case: Case, masks: Mapping[str, np.ndarray], mean: Mapping[str, np.ndarray], betas: Mapping[str, Tensor]
+) -> tuple[Channel, ...]:
+    """Channels by rising mask; those that end alike by their average over the recovery. The score is 1 - mask."""
+    known = {site.value for site in case.subject.sites}
+    order = [
+        (float(mask[c]), float(mean[name][c]), Channel(name, c, 1 - float(mask[c]), float(betas[name][c])))
+        for name, mask in masks.items() if name in known
+        for c in range(len(mask))
+    ]  # fmt: skip
+    return tuple(channel for _, _, channel in sorted(order, key=lambda entry: entry[:2]))
+
+
+def spare_whole_sites(cut: Sequence[Channel], sizes: Mapping[str, int]) -> list[Channel]:
+    """`cut` without the last channel of a site that would lose all of them: a layer is never pruned to nothing."""
+    left, kept = dict(sizes), []
+    for channel in cut:
+        if left[channel.site] > 1:
+            left[channel.site] -= 1
+            kept.append(channel)
+    return kept
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random crop with a padding of 4 pixels, and a random flip of the whole image, image by image."""
+    height, width = images.shape[2:]
+    padded = F.pad(images, (4, 4, 4, 4))
+    offsets = torch.randint(9, (len(images), 2), generator=generator).tolist()
+    flips = torch.rand(len(images), generator=generator) < 0.5
+    crops = [padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(offsets)]
+    return torch.stack([crop.flip(2) if flip else crop for crop, flip in zip(crops, flips.tolist(), strict=True)])

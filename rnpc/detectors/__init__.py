@@ -1,0 +1,17 @@
+"""Detectors: who is accused, and how sure. One file each, and one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnpc.catalogue import Catalogue, Entry
+
+if TYPE_CHECKING:
+    from rnpc.detectors.base import Detector
+
+DETECTORS: Catalogue[Detector] = Catalogue(
+    "detector",
+    {
+        "triggers": Entry("rnpc.detectors.triggers:Triggers", "costs of inverted triggers, compared label with label"),
+    },
+)

@@ -1,0 +1,32 @@
+"""Passes progress on and sums up seconds by stage."""
+
+from __future__ import annotations
+
+import time
+
+from rnpc.stage import Stage, Tell, untold
+
+
+class Clock:
+    """A Tell. `finish` gives the seconds of each stage, in the order in which they began."""
+
+    def __init__(self, tell: Tell | None) -> None:
+        self.tell: Tell = tell or untold
+        self.stage: Stage | None = None
+        self.since, self.seconds = time.perf_counter(), dict[Stage, float]()
+
+    def __call__(self, stage: Stage, share: float | None, accuracy: float | None) -> None:
+        self.mark(stage)
+        self.tell(stage, share, accuracy)
+
+    def mark(self, stage: Stage | None) -> None:
+        """Close the stage before."""
+        now = time.perf_counter()
+        if self.stage is not None:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
+        self.stage, self.since = stage, now
+
+    def finish(self) -> dict[str, float]:
+        """Seconds by stage."""
+        self.mark(None)
+        return {stage.value: seconds for stage, seconds in self.seconds.items()}

@@ -1,0 +1,182 @@
+"""The way of the data, stage by stage: inputs are settled, the studied twin is proved, the detector accuses, the defense decides, the plan
+is written into the user's own bytes, and onnxruntime measures the written file. Nothing here touches the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnpc.data.images import ImageSet
+from rnpc.data.infer import Flags
+from rnpc.data.preprocess import to_input
+from rnpc.defenses.base import Defense, Nothing, Outcome, Silence, Weights
+from rnpc.detectors.base import Detection, Detector
+from rnpc.errors import Exit, Inconclusive, InputRefused, UnsupportedOperator
+from rnpc.passes.rewrite.apply import apply
+from rnpc.passes.wire import provenance
+from rnpc.pipeline.clock import Clock
+from rnpc.pipeline.finding import conclude
+from rnpc.pipeline.inputs import Inputs, settle
+from rnpc.pipeline.measure import Measured, measure
+from rnpc.pipeline.plans import plan_of
+from rnpc.pipeline.settings import Settings
+from rnpc.plan import Plan
+from rnpc.program import Finding, Program
+from rnpc.runtime import Device
+from rnpc.stage import Stage, Tell
+from rnpc.study.case import Case, draw
+from rnpc.study.subject import Subject, prepare
+from rnpc.twin.parity import prove
+
+PROOF_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was found and what is to be done: the finding, the detection (None without a detector), the outcome."""
+
+    finding: Finding
+    detection: Detection | None
+    outcome: Outcome
+    judged: np.ndarray
+
+    @property
+    def cut(self) -> bool:
+        """Whether the file is to be changed."""
+        return isinstance(self.outcome, Silence)
+
+
+@dataclass(frozen=True)
+class Hardened:
+    """`data`: the bytes of the output, None where none is to be written. `plan`: None where nothing was cut; `tensors`: what travels beside
+    a plan that replaces weights."""
+
+    inputs: Inputs
+    settings: Settings
+    decision: Decision
+    plan: Plan | None
+    edits: list[dict[str, Any]]
+    data: bytes | None
+    measured: Measured
+    difference: float
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> Exit:
+        """Exit code of the run, before `--fail-on-finding`."""
+        if self.decision.finding.verdict == "inconclusive":
+            return Exit.INCONCLUSIVE
+        return Exit.FINDING if self.data is None else Exit.OK
+
+
+def run(
+    program: Program,
+    data: str | Path | ImageSet,
+    settings: Settings,
+    *,
+    flags: Flags | None = None,
+    folder: Path | None = None,
+    progress: Tell | None = None,
+) -> Hardened:
+    """Everything but the disk. Raises the errors of `rnpc.errors`."""
+    clock, defense, detector = Clock(progress), settings.defense(), settings.witness()
+    with threads(settings.threads):
+        clock(Stage.LOAD_IMAGES, None, None)
+        inputs = settle(program, folder, data, flags or Flags(), settings.device, threads=settings.threads)
+        provenance_free(program)
+        clock(Stage.PROVE, None, None)
+        subject = studied(inputs, settings)
+        difference = proved(subject, inputs, settings)
+        case = replace(case_of(subject, inputs, defense, settings, data), tell=clock)
+        decision = decide(case, defense, detector, settings.force)
+        clock(Stage.WRITE, None, None)
+        plan = plan_of(program, decision.outcome, settings, inputs.images.digest)
+        tensors = dict(decision.outcome.tensors) if isinstance(decision.outcome, Weights) else {}
+        applied = None if plan is None else apply(program.source, plan, tensors)
+        output = output_of(program, decision, None if applied is None else applied.data)
+        clock(Stage.MEASURE, None, None)
+        measured = measure(inputs, decision.judged, output, settings)
+    edits = [] if applied is None else applied.edits
+    return Hardened(inputs, settings, decision, plan, edits, output, measured, difference, tensors, clock.finish())
+
+
+def provenance_free(program: Program) -> None:
+    """Raises InputRefused for a file that rnpc hardened before."""
+    if provenance.read(program.model):
+        raise InputRefused("the model was already hardened by rnpc", where=program.name, todo="harden the original instead")
+
+
+def studied(inputs: Inputs, settings: Settings) -> Subject:
+    """The canonical twin, the one that is proved and studied. Raises UnsupportedOperator with the model's name."""
+    try:
+        return prepare(inputs.program, inputs.pre, torch_device(settings.device))
+    except UnsupportedOperator as error:
+        raise UnsupportedOperator(error.nodes, where=inputs.program.name) from error
+
+
+def proved(subject: Subject, inputs: Inputs, settings: Settings) -> float:
+    """The studied twin's largest difference from onnxruntime on a few defense images. Raises InputRefused where it is too large."""
+    images = to_input(inputs.images.images[:PROOF_IMAGES], inputs.pre)
+    return prove(subject.twin, inputs.program.model, images, where=inputs.program.name, threads=settings.threads)
+
+
+def case_of(subject: Subject, inputs: Inputs, defense: Defense, settings: Settings, data: str | Path | ImageSet) -> Case:
+    """The case. Raises Inconclusive, which names the data as the user did."""
+    try:
+        case = draw(subject, inputs.images.images, inputs.labels, defense.shares, settings.seed, settings.max_ca_drop)
+    except Inconclusive as error:
+        if isinstance(data, ImageSet):
+            raise
+        raise Inconclusive(error.what, where=str(data), todo=error.todo) from error
+    return replace(case, names=inputs.names or inputs.images.classes)
+
+
+def decide(case: Case, defense: Defense, detector: Detector | None, force: bool) -> Decision:
+    """Accuse, then defend where that is called for, then conclude."""
+    detection = None if detector is None else detector.detect(case)
+    if force or detection is None or detection.verdict == "backdoored" or detection.doubt:
+        outcome = defense.defend(case, detection)
+    else:
+        outcome = Nothing(why="no label is accused")
+    finding, outcome = conclude(detection, outcome, force)
+    return Decision(finding, detection, outcome, case.rows[2])
+
+
+def output_of(program: Program, decision: Decision, edited: bytes | None) -> bytes | None:
+    """The input's bytes for a clean model and for one that is to stay, the edited ones for a cut, None otherwise."""
+    verdict = decision.finding.verdict
+    if verdict == "clean" or (verdict is None and edited is None):
+        return program.source
+    return None if verdict == "inconclusive" else edited
+
+
+def digest(data: bytes) -> str:
+    """sha256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def torch_device(device: Device) -> str:
+    """The torch device of a setting; `auto` takes CUDA where torch finds one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Fix torch's thread count, on which results depend, and give the caller's back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,49 @@
+"""Settings of a run, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnpc.defenses import DEFAULT, DEFENSES
+from rnpc.defenses.base import Defense
+from rnpc.detectors import DETECTORS
+from rnpc.detectors.base import Detector
+from rnpc.errors import UsageError
+from rnpc.plan import Mode
+from rnpc.program import SEEDS
+from rnpc.runtime import THREADS, Device
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to harden. `max_ca_drop`: largest accuracy drop, as a share; `force`: act whatever the verdict, which is then null;
+    `options`: settings of the method by name, the published ones where they are not given; `detector`: another than the method's own."""
+
+    method: str = DEFAULT
+    max_ca_drop: float = 0.02
+    seed: int = 0
+    device: Device = "auto"
+    threads: int = THREADS
+    force: bool = False
+    mode: Mode = "zero"
+    detector: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_ca_drop < 1:
+            raise UsageError(f"{self.max_ca_drop} is no share", where="--max-ca-drop", todo="choose a number between 0 and 1")
+        if self.seed not in SEEDS:
+            raise UsageError(f"{self.seed} is no seed", where="--seed", todo=f"choose 0 to {SEEDS[-1]}")
+        self.defense()
+        self.witness()
+
+    def defense(self) -> Defense:
+        """The method. Raises UsageError for an unknown one, or a setting that it cannot have."""
+        return DEFENSES.create(self.method, self.options)
+
+    def witness(self) -> Detector | None:
+        """The detector whose verdict counts, None where the method acts without one. Raises UsageError for an unknown one."""
+        name = self.detector or DEFENSES.kind(self.method).detector
+        return None if name is None else DETECTORS.create(name)

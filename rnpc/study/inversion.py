@@ -1,0 +1,161 @@
+"""Trigger inversion: a change of the image that sends images to one label, in one of the forms of `forms`.
+
+`invert` looks for the cheapest one that works on nearly all images. Adam minimises cross-entropy + lambda * cost; lambda rises by 30 %
+while at least 97 % of the batch fall for the trigger and sinks otherwise (the schedule of Neural Cleanse, Wang et al., S&P 2019, in one
+run). The cheapest trigger that held over several batches is kept.
+
+`strongest` fixes the cost instead and looks for the trigger that works on most images. What is left of a backdoor in a cut model shows
+there: a trigger that still works on a third of the images is out of the first search's sight, since it never works on nearly all. Here
+lambda rises while the trigger costs more than the budget; what is left above it at the end is scaled away.
+
+The label may be `NEXT`: every image goes to the label after its own (all-to-all backdoors).
+
+These triggers are surrogates made from clean images: no attack, no triggered image and no test label is ever seen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnpc.study.case import Case
+from rnpc.study.forms import FORMS, Change, start
+from rnpc.study.subject import BATCH, Split, Subject
+from rnpc.twin.module import Edit
+
+NEXT = -1
+"""The label after an image's own, modulo the number of classes."""
+GOAL = 0.97
+HELD = 8
+RISE, FALL, FIRST_WEIGHT = 1.3, 1.4, 1e-2
+LAST_RATE = 0.05
+LEAST = 4
+"""Images of a step at least, however large they are."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard an inversion tries: Adam steps and images a step."""
+
+    steps: int = 64
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What an inversion looks for: a label (or `NEXT`), a form by name, a seed, and the edits of the model that is searched."""
+
+    label: int
+    form: str
+    seed: int
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A trigger for `label`, with its cost in the form's unit. `held`: whether it worked on nearly all images it was learnt on."""
+
+    label: int
+    form: str
+    cost: float
+    change: Change
+    held: bool = True
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """Triggered pixels in [0, 1]."""
+        return self.change(pixels)
+
+
+def aimed(data: Split, label: int, classes: int) -> Split:
+    """The images that are not where the trigger is to send them, each with the label that it is to get."""
+    if label == NEXT:
+        return Split(data.stored, (data.labels + 1) % classes)
+    others = data.without(label)
+    return Split(others.stored, torch.full_like(others.labels, label))
+
+
+def invert(case: Case, aim: Aim, effort: Effort) -> Inverted:
+    """The cheapest trigger found on the learn images."""
+    form, search = FORMS[aim.form], _Search(case, aim, effort)
+    weight, hits, best = FIRST_WEIGHT, deque[float](maxlen=HELD), None
+    for step in range(effort.steps):
+        change, cost = search.parts.change()
+        now = Inverted(aim.label, aim.form, float(cost.detach()), change.detach())
+        loss, hit = search.attempt(change)
+        search.step(loss + weight * form.weight * cost)
+        hits.append(hit)
+        weight = min(max(weight * RISE if hit >= GOAL else weight / FALL, 1e-5), 10.0)
+        held = step >= effort.steps // 3 and sum(hits) / len(hits) >= GOAL - 0.01
+        best = now if held and (best is None or now.cost < best.cost) else best
+    return best if best is not None else Inverted(aim.label, aim.form, now.cost, now.change, held=False)
+
+
+def strongest(case: Case, aim: Aim, budget: float, effort: Effort) -> Inverted:
+    """The trigger of at most this cost that works on most learn images."""
+    form, search, weight = FORMS[aim.form], _Search(case, aim, effort), FIRST_WEIGHT
+    for step in range(effort.steps):
+        change, cost = search.parts.change()
+        loss, _ = search.attempt(change)
+        search.step(loss + weight * form.weight * cost, form.rate * min(1.0, 2 * (1 - step / effort.steps) + LAST_RATE))
+        weight = min(max(weight * RISE if float(cost.detach()) > budget else weight / FALL, 1e-5), 10.0)
+    change, cost = search.parts.change(budget)
+    return Inverted(aim.label, aim.form, float(cost.detach()), change.detach())
+
+
+class _Search:
+    """The parameters of one inversion, its optimiser, and the random batches that it is shown."""
+
+    def __init__(self, case: Case, aim: Aim, effort: Effort) -> None:
+        self.subject, self.edits = case.subject, aim.edits
+        self.data = aimed(case.learn, aim.label, case.classes)
+        self.batch = self.subject.at_once(effort.batch, LEAST)
+        self.generator = torch.Generator().manual_seed(aim.seed)
+        channels, height, width = self.data.shape
+        self.parts = start(FORMS[aim.form], (channels, height, width), self.generator, self.subject.device)
+        self.adam = torch.optim.Adam(self.parts.leaves, lr=FORMS[aim.form].rate, betas=(0.5, 0.9))
+
+    def attempt(self, change: Change) -> tuple[Tensor, float]:
+        """Loss and share of hits of a change on a random batch of aimed images."""
+        rows = torch.randint(len(self.data), (self.batch,), generator=self.generator).to(self.subject.device)
+        wanted = self.data.labels[rows]
+        with self.subject.precision():
+            scores = self.subject.logits(change(self.data.pixels(rows)), self.edits).float()
+        return F.cross_entropy(scores, wanted), float((scores.argmax(1) == wanted).float().mean())
+
+    def step(self, loss: Tensor, rate: float | None = None) -> None:
+        """One step of Adam, at a rate of its own where one is given."""
+        self.adam.zero_grad()
+        torch.autograd.backward(loss, inputs=self.parts.leaves)
+        for group in self.adam.param_groups:
+            group["lr"] = group["lr"] if rate is None else rate
+        self.adam.step()
+
+
+def missed_next(subject: Subject, trigger: Inverted, data: Split) -> float:
+    """Share of the images that a trigger for `NEXT` fails to send there: the mean over classes, since a change that sends everything to one
+    label serves the images of the class before it."""
+    shown = aimed(data, NEXT, subject.classes)
+    hit = (subject.predict(shown, change=trigger.apply) == shown.labels).float()
+    return 1 - float(torch.stack([hit[data.labels == label].mean() for label in data.labels.unique()]).mean())
+
+
+def success(subject: Subject, trigger: Inverted, data: Split, edits: Mapping[str, Edit] | None = None) -> float:
+    """Share of the images, those of its label left out, that the trigger sends to its label; nan where there are none."""
+    shown = aimed(data, trigger.label, subject.classes)
+    if len(shown) == 0:
+        return float("nan")
+    return float((subject.predict(shown, edits, trigger.apply) == shown.labels).float().mean())
+
+
+def distance(subject: Subject, trigger: Inverted, data: Split) -> float:
+    """How far the trigger is from sending the images of other classes to its label: mean cross-entropy."""
+    shown, total = aimed(data, trigger.label, subject.classes), 0.0
+    with torch.no_grad(), subject.precision():
+        for pixels, labels in shown.parts(subject.at_once(BATCH)):
+            total += float(F.cross_entropy(subject.logits(trigger.apply(pixels)).float(), labels, reduction="sum"))
+    return total / max(len(shown), 1)

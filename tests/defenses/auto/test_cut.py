@@ -1,0 +1,149 @@
+"""The search removes a planted shortcut and never spends more accuracy than it may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnpc.defenses.auto import cut
+from rnpc.defenses.auto.cut import Judged, Search, Task
+from rnpc.stats import drop_bound
+from rnpc.study.activations import clean_moments
+from rnpc.study.forms import PIXELS, Form
+from rnpc.study.inversion import Effort, invert, success
+from rnpc.study.subject import Subject
+from rnpc.study.surgery import Channel, edits_of
+
+
+def task_for(subject: Subject, budget: float, label: int = 1) -> Task:
+    """Costs of triggers well above what the planted shortcut takes and well below what other labels do."""
+    budgets: dict[Form, float] = {"additive": 1.0, "patch": 8.0}
+    means, deviations = clean_moments(subject, subject.learn)
+    other = {form: (label + 1) % 3 for form in PIXELS}
+    return Task(subject, means, deviations, label, budgets, other, budget, 0, Effort(40), lambda *_: None)
+
+
+def run(subject: Subject, budget: float, label: int = 1) -> Search:
+    """A search for a label."""
+    return cut.search(task_for(subject, budget, label))
+
+
+def bound_of(subject: Subject, found: Search) -> float:
+    """The chosen cut's bound, measured again."""
+    assert found.chosen is not None
+    right = subject.predict(subject.judge.pixels) == subject.judge.labels
+    after = subject.predict(subject.judge.pixels, edits_of(subject, found.made[found.chosen])) == subject.judge.labels
+    return drop_bound(right.numpy(), after.numpy())[1]
+
+
+def test_the_planted_channels_are_cut_and_the_trigger_is_gone(subject: Subject) -> None:
+    found = run(subject, 0.05)
+    assert found.chosen is not None
+    channels = found.made[found.chosen]
+    assert {36, 37} <= {channel.index for channel in channels}
+    additive = invert(subject, 1, "additive", seed=1, effort=Effort())
+    assert success(subject, additive, subject.judge) > 0.9
+    assert success(subject, additive, subject.judge, edits_of(subject, channels)) <= 0.3
+    assert bound_of(subject, found) <= 0.05
+
+
+@pytest.mark.parametrize("label", range(3))
+def test_the_bound_holds_where_every_cut_hurts(clean_subject: Subject, label: int) -> None:
+    found = run(clean_subject, 0.03, label)
+    assert found.chosen is None or bound_of(clean_subject, found) <= 0.03
+
+
+def test_no_cut_where_the_budget_is_below_what_the_images_can_prove(subject: Subject) -> None:
+    found = run(subject, 0.001)
+    assert found.chosen is None and all(judged.bound > 0.001 for judged in found.cuts[1:])
+
+
+def test_judged_cuts_are_sound(subject: Subject) -> None:
+    found = run(subject, 0.05)
+    assert found.cuts[0].channels == 0 and found.cuts[0].threshold is None and found.cuts[0].drop == 0
+    for judged, channels in zip(found.cuts, found.made, strict=True):
+        assert judged.channels == len(channels) and judged.low <= judged.accuracy <= judged.high and judged.drop <= judged.bound
+        assert set(judged.success) == set(PIXELS) and all(0 <= share <= 1 for share in judged.success.values())
+        assert len({(channel.site, channel.index) for channel in channels}) == len(channels)
+        assert np.isfinite([channel.value for channel in channels]).all()
+
+
+def judging(monkeypatch: pytest.MonkeyPatch, bounds: list[float]) -> list[tuple[int, float]]:
+    """Cuts get these bounds, one after the other; the list takes the (channels, weight) that were tried."""
+    tried: list[tuple[int, float]] = []
+
+    def settle(subject: Subject, channels: list[Channel], *_: object, weight: float, steps: int, seed: int) -> list[Channel]:
+        tried.append((len(channels), weight))
+        return list(channels)
+
+    monkeypatch.setattr(cut, "settle", settle)
+    monkeypatch.setattr(cut, "judge", lambda task, channels, right: judged(len(channels), 1.0, bounds[len(tried) - 1]))
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("bounds", "tries", "channels"),
+    [
+        ([0.01], [(5, 0.1)], 5),
+        ([0.03, 0.01], [(5, 0.1), (5, 0.03)], 5),
+        ([0.03, 0.03, 0.03, 0.01], [(5, 0.1), (5, 0.03), (5, 0.0), (3, 0.1)], 3),
+        ([0.03] * 6 + [0.01], [*((n, w) for n in (5, 3) for w in (0.1, 0.03, 0.0)), (2, 0.1)], 2),
+        ([0.03] * 9, [(n, w) for n in (5, 3, 2) for w in (0.1, 0.03, 0.0)], 5),  # none allowed: all channels, weight 0
+    ],
+)
+def test_triggers_weigh_less_then_fewer_channels_fall(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, bounds: list[float], tries: list[tuple[int, float]], channels: int
+) -> None:
+    tried = judging(monkeypatch, bounds)
+    taken, more = ([Channel("features", c, 1.0, 0.0) for c in indices] for indices in ((0,), (1, 2, 3, 4)))
+    found, _ = cut.fall(task_for(subject, 0.02), taken, more, [], np.ones(3, bool))
+    assert tried == tries and len(found) == channels
+
+
+def test_a_form_that_reaches_nobody_is_left_out(subject: Subject) -> None:
+    task = replace(task_for(subject, 0.05), budgets={"additive": 1.0, "warp": 0.3}, other={})
+    _, found = cut.begin(task, np.ones(len(subject.judge), bool))
+    assert set(found.levels) == set(found.budgets) == set(found.cuts[0].success) == {"additive"}
+
+
+def test_two_cuts_that_are_not_allowed_end_the_search() -> None:
+    found = Search({}, {"additive": 0.2}, cuts=[judged(0, 1.0, bound=0.03), judged(8, 0.9, bound=0.03)])
+    assert not cut.beyond(found, 0.02)
+    found.cuts.append(judged(16, 0.9, bound=0.03))
+    assert cut.beyond(found, 0.02)
+
+
+def judged(channels: int, success: float, bound: float = 0.01) -> Judged:
+    """A cut after which the strongest additive trigger reaches that share."""
+    return Judged(channels, 0.5, 0.9, 0.8, 0.95, 0.0, bound, {"additive": success})
+
+
+@pytest.mark.parametrize(
+    ("cuts", "chosen"),
+    [
+        ([], None),
+        ([judged(8, 0.9)], None),  # more than half of what stood above the natural level is left
+        ([judged(8, 0.55), judged(16, 0.3)], 2),
+        ([judged(8, 0.1), judged(16, 0.05)], 1),  # both natural: the smaller one
+        ([judged(8, 0.5), judged(16, 0.1, bound=0.03)], 1),  # the better one costs more than it may
+    ],
+)
+def test_the_cut_to_make(cuts: list[Judged], chosen: int | None) -> None:
+    found = Search({"additive": 1.0}, {"additive": 0.2}, cuts=[judged(0, 1.0), *cuts])
+    assert cut.choose(found, 0.02) == chosen
+
+
+@pytest.mark.parametrize(
+    ("chosen", "after", "confirmed"),
+    [
+        (1, {"additive": 0.9, "patch": 0.2}, True),
+        (1, {"additive": 0.9, "patch": 0.5}, False),
+        (None, {"additive": 0.0, "patch": 0.0}, False),
+    ],
+)
+def test_a_cut_confirms_where_one_form_is_mostly_gone(chosen: int | None, after: dict[Form, float], confirmed: bool) -> None:
+    cuts = [replace(judged(0, 1.0), success={"additive": 1.0, "patch": 0.9}), replace(judged(8, 1.0), success=after)]
+    found = Search({}, {"additive": 0.2, "patch": 0.2}, cuts=cuts, chosen=chosen)
+    assert cut.confirms(found) is confirmed
