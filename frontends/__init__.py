@@ -13,11 +13,19 @@ from rnpc.program import Program
 __all__ = ["load"]
 
 
-def load(path: str | Path, arch: str | None = None, trust: bool = False, shape: tuple[int, int, int] | None = None) -> Program:
+def load(
+    path: str | Path,
+    arch: str | None = None,
+    trust: bool = False,
+    shape: tuple[int, int, int] | None = None,
+    output: str | None = None,
+    study: bool = True,
+) -> Program:
     """Read a classifier from an ONNX file, an exported program (.pt2), or weights (safetensors, checkpoint) of the architecture `arch`.
 
     `trust` lets an exported program with pickled objects in. `shape` is one image's (channels, height, width), for weights where nothing
-    beside them says it. Raises InputRefused for what cannot be read, UsageError where `arch` is missing or has no place.
+    beside them says it. `output` names the graph output that carries the class scores, where there are several. With `study` a model
+    that cannot be hardened is refused, too. Raises InputRefused for what cannot be read, UsageError where `arch` is missing or has no place.
     """
     path = Path(path)
     kind = sniff(onnx_file.read(path), path.name)
@@ -28,14 +36,14 @@ def load(path: str | Path, arch: str | None = None, trust: bool = False, shape: 
             raise UsageError("weights without an architecture", where=path.name, todo="add --arch NAME or --arch package.module:factory")
         from rnpc.frontends import weights
 
-        return weights.load(path, arch, shape)
+        return weights.load(path, arch, shape, output, study)
     if arch is not None:
         raise UsageError("the file holds a whole model", where=path.name, todo="leave --arch away")
     if kind == "exported":
         from rnpc.frontends import exported
 
-        return exported.load(path, trust)
-    return onnx_file.load(path)
+        return exported.load(path, trust, output, study)
+    return onnx_file.load(path, output, study)
 
 
 def sniff(data: bytes, name: str = "model") -> str:

@@ -41,12 +41,12 @@ NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword
 LIMIT = 2**31
 
 
-def load(path: str | Path, trust: bool = False) -> Program:
+def load(path: str | Path, trust: bool = False, output: str | None = None, study: bool = True) -> Program:
     """Read an exported program. Raises InputRefused for an archive that could run code (unless `trust`), or is no classifier."""
     path = Path(path)
     data = onnx_file.read(path)
     program = open_archive(data if trust else checked(data, path.name), path.name)
-    return onnx_file.program(path.name, to_onnx(program, path.name))
+    return onnx_file.program(path.name, to_onnx(program, path.name), None, output, study)
 
 
 def open_archive(data: bytes, name: str) -> ExportedProgram:

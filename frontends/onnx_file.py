@@ -29,17 +29,18 @@ OPSETS = range(7, 27)
 EXPORT = "give a model.onnx as torch.onnx.export writes it"
 
 
-def load(path: str | Path) -> Program:
+def load(path: str | Path, output: str | None = None, study: bool = True) -> Program:
     """Read a classifier from an ONNX file.
 
-    `source` are the file's bytes, or, where it has external data, those of the self-contained file made of it (a note says so); `sha256`
-    is over them. Raises InputRefused, in one line, for whatever is no prunable image classifier.
+    `output` names the graph output that carries the scores. `source` are the file's bytes, or, where it has external data, those of the
+    self-contained file made of it (a note says so); `sha256` is over them. Raises InputRefused, in one line, for whatever is no image
+    classifier, and with `study` for one that cannot be hardened (`intake.check`); UsageError for an unknown `output`.
     """
     path = Path(path)
-    return program(path.name, read(path), path.parent)
+    return program(path.name, read(path), path.parent, output, study)
 
 
-def program(name: str, data: bytes, folder: Path | None = None) -> Program:
+def program(name: str, data: bytes, folder: Path | None = None, output: str | None = None, study: bool = True) -> Program:
     """The Program of serialized ONNX `data`; `folder` is where its external data may lie."""
     model = parse(data, name)
     check_opset(model, name)
@@ -50,15 +51,12 @@ def program(name: str, data: bytes, folder: Path | None = None) -> Program:
             sources = sorted({edit["file"] for edit in edits})
             notes.append(f"external data inlined: {len(edits)} tensors of {', '.join(sources)}; the digest is of the self-contained model")
             model = parse(data, name)
-    shown = signature.infer(model, name)
-    sites = find_sites(model)
-    if not sites:
-        raise InputRefused(
-            "nothing prunable: no Conv, BatchNormalization or hidden Gemm with stored weights", where=name, todo="see docs/operators.md"
-        )
+    shown = signature.infer(model, name, output)
+    if study:
+        intake.check(model, name, shown.output)
     notes += intake.warnings(model)
     digest = hashlib.sha256(data).hexdigest()
-    return Program(name, data, model, digest, shown, sites, labels(model, shown.classes), None, tuple(notes))
+    return Program(name, data, model, digest, shown, find_sites(model), labels(model, shown.classes), None, tuple(notes))
 
 
 def read(path: Path) -> bytes:

@@ -1,18 +1,21 @@
 """What a graph says about its input and output: name, type, layout, sizes, number of classes.
 
-A classifier here has one image input (four axes, float) and one output of scores [N, K], K at least 2. The layout follows from where the
-channel axis (1, 3 or 4 wide) stands; where the shape leaves it open, a leading Transpose to [N, C, H, W] means NHWC.
+A classifier here has one image input (four axes, float or uint8) and an output of scores [N, K] or [N, K, 1, 1], K at least 2. Of several outputs
+the one that is named carries the scores, or else the only one of such a shape. The layout follows from where the channel axis (1, 3 or 4
+wide) stands; where the shape leaves it open, a leading Transpose to [N, C, H, W] means NHWC.
 """
 
 from __future__ import annotations
 
 import contextlib
 
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from rnpc.errors import InputRefused
-from rnpc.passes.facts.view import View, attribute
+from rnpc.errors import InputRefused, RnpcError, UsageError
+from rnpc.passes.canonical.clean import clean
+from rnpc.passes.facts.scores import choice, flat
+from rnpc.passes.facts.shapes import Sizes, shapes
+from rnpc.passes.facts.view import View, attribute, is_op, node_name, order
 from rnpc.program import Layout, Signature
 
 FLOATS: dict[int, str] = {
@@ -21,23 +24,25 @@ FLOATS: dict[int, str] = {
     TensorProto.BFLOAT16: "bfloat16",
     TensorProto.DOUBLE: "float64",
 }
-Sizes = list[int | None]
 
 
-def infer(model: ModelProto, where: str) -> Signature:
-    """The model's signature. Raises InputRefused where it is no image classifier."""
+def infer(model: ModelProto, where: str, output: str | None = None) -> Signature:
+    """The model's signature; `output` names the graph output that carries the scores.
+
+    Raises InputRefused where it is no image classifier, UsageError where it has no such output.
+    """
     value = image_input(model, where)
-    dtype = FLOATS.get(value.type.tensor_type.elem_type)
+    dtype = {**FLOATS, TensorProto.UINT8: "uint8"}.get(value.type.tensor_type.elem_type)
     sizes = shape(value)
     if dtype is None or sizes is None or len(sizes) != 4:
         found = f"{TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()} {dims(sizes)}"
-        raise refuse(f"input {value.name} is {found}, not a float image batch of four axes", where)
+        raise refuse(f"input {value.name} is {found}, not an image batch of four axes", where)
     layout = find_layout(model, value.name, sizes)
     batch, channels, height, width = sizes if layout == "NCHW" else [sizes[0], sizes[3], sizes[1], sizes[2]]
     if channels is None:
         channels = first_conv_channels(model) or 3
-    output, classes = scores(model, where)
-    return Signature(value.name, output, dtype, layout, channels, height, width, batch, classes)
+    name, classes = scores(model, where, output)
+    return Signature(value.name, name, dtype, layout, channels, height, width, batch, classes)
 
 
 def refuse(what: str, where: str) -> InputRefused:
@@ -73,7 +78,7 @@ def find_layout(model: ModelProto, name: str, sizes: Sizes) -> Layout:
     if first != last:
         return "NCHW" if first else "NHWC"
     node = first_reader(model, name)
-    if node is not None and node.op_type == "Transpose" and list(attribute(node, "perm", [])) == [0, 3, 1, 2]:
+    if node is not None and is_op(node, "Transpose") and list(attribute(node, "perm", [])) == [0, 3, 1, 2]:
         return "NHWC"
     return "NCHW"
 
@@ -86,7 +91,7 @@ def first_reader(model: ModelProto, name: str) -> NodeProto | None:
         if not readers:
             return None
         node = view.nodes[readers[0][0]]
-        if node.op_type not in ("Cast", "Identity", "Sub", "Div", "Mul", "Add"):
+        if not is_op(node, "Cast", "Identity", "Sub", "Div", "Mul", "Add"):
             return node
         name = node.output[0]
     return None
@@ -95,34 +100,62 @@ def first_reader(model: ModelProto, name: str) -> NodeProto | None:
 def first_conv_channels(model: ModelProto) -> int | None:
     """Input channels of the first Conv (group 1) with stored weights."""
     view = View(model)
-    for node in view.nodes:
-        if node.op_type == "Conv" and (weight := view.tensor(node.input[1])) is not None:
+    for node in (view.nodes[k] for k in order(view.nodes)):
+        if is_op(node, "Conv") and (weight := view.tensor(node.input[1])) is not None:
             return int(weight.dims[1])
     return None
 
 
-def scores(model: ModelProto, where: str) -> tuple[str, int]:
-    """Name of the only output and its number of classes, by shape inference where the file does not say."""
-    if len(model.graph.output) != 1:
-        names = ", ".join(value.name for value in model.graph.output) or "none"
-        raise refuse(f"{len(model.graph.output)} outputs ({names}) where one is expected", where)
-    value = model.graph.output[0]
-    sizes = shape(value)
-    if sizes is None or len(sizes) != 2 or sizes[1] is None:
-        sizes = inferred(model, value.name) or sizes
-    kind = value.type.tensor_type.elem_type
-    if sizes is None or len(sizes) != 2 or sizes[1] is None or sizes[1] < 2 or kind not in FLOATS:
-        raise refuse(f"output {value.name} is {dims(sizes)}, not class scores [N, K] with K of 2 or more", where)
-    return value.name, sizes[1]
+def scores(model: ModelProto, where: str, output: str | None = None) -> tuple[str, int]:
+    """Name of the output of class scores and the number of classes, by shape inference where the file does not say."""
+    names = [value.name for value in model.graph.output]
+    if output is not None and output not in names:
+        raise UsageError(f"the model has no output {output}", where="--output-name", todo=f"choose one of {', '.join(names)}")
+    known = Outputs(model)
+    found = {value.name: known.classes(value) for value in model.graph.output if output in (None, value.name)}
+    fitting = [name for name, classes in found.items() if classes is not None]
+    if len(fitting) > 1:
+        todo = "say with --output-name NAME which one carries the class scores"
+        raise InputRefused(f"{len(names)} outputs ({', '.join(names)}), of which {len(fitting)} could be scores", where=where, todo=todo)
+    if not fitting:
+        raise known.refusal(where, output)
+    return fitting[0], found[fitting[0]] or 0
 
 
-def inferred(model: ModelProto, name: str) -> Sizes | None:
-    """The output's sizes by shape inference from the nodes, whatever the file states."""
-    bare = ModelProto()
-    bare.CopyFrom(model)
-    for value in bare.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    with contextlib.suppress(Exception):  # inference is a help; what it cannot do is refused by the caller
-        result = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-        return next(shape(value) for value in result.graph.output if value.name == name)
-    return None
+class Outputs:
+    """What is known of the outputs: by inference from the nodes, as the file states it, or by inference after constants were folded."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model, self._inferred, self._folded = model, dict[str, Sizes](), dict[str, Sizes]()
+
+    def classes(self, value: ValueInfoProto) -> int | None:
+        """Classes of an output that could be scores; None for any other."""
+        sizes, kind = self.sizes(value), value.type.tensor_type.elem_type
+        if kind not in FLOATS or sizes is None or len(sizes) < 2 or any(size != 1 for size in sizes[2:]):
+            return None
+        wide = flat(sizes)
+        return wide if wide is not None and wide > 1 else None
+
+    def sizes(self, value: ValueInfoProto) -> Sizes | None:
+        """The output's sizes."""
+        if not self._inferred:
+            self._inferred = shapes(self.model, outputs=True)
+        found, stated = self._inferred.get(value.name), shape(value)
+        for sizes in (found, stated):
+            if sizes is not None and len(sizes) > 1 and None not in sizes[1:]:
+                return sizes
+        if not self._folded:
+            with contextlib.suppress(RnpcError):  # inference is a help; what cannot be cleaned is refused where it is studied
+                self._folded = shapes(clean(self.model), outputs=True)
+        return self._folded.get(value.name) or found or stated
+
+    def refusal(self, where: str, output: str | None) -> InputRefused:
+        """The error for outputs of which none could be scores."""
+        values = [value for value in self.model.graph.output if output in (None, value.name)]
+        chooser = choice(self.model, values[0].name) if len(values) == 1 else None
+        if chooser is not None:
+            what = f"output {values[0].name} is the class that node {node_name(chooser)} ({chooser.op_type}) chose, and no scores"
+            return InputRefused(what, where=where, todo="export the model without that node")
+        if len(values) != 1:
+            return refuse(f"{len(values)} outputs ({', '.join(v.name for v in values) or 'none'}), none of class scores [N, K]", where)
+        return refuse(f"output {values[0].name} is {dims(self.sizes(values[0]))}, not class scores [N, K] with K of 2 or more", where)

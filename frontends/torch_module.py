@@ -16,7 +16,7 @@ from rnpc.frontends.export import to_onnx, trace
 from rnpc.program import Program
 
 
-def load(module: nn.Module, shape: Sequence[int]) -> Program:
+def load(module: nn.Module, shape: Sequence[int], output: str | None = None, study: bool = True) -> Program:
     """The Program of a module that takes images of `shape`, [channels, height, width] or with a batch in front.
 
     Raises InputRefused where torch cannot export the module, or where it is no prunable classifier.
@@ -30,4 +30,4 @@ def load(module: nn.Module, shape: Sequence[int]) -> Program:
         raise InputRefused(
             f"the module cannot be copied ({error})", where=name, todo="give a module without open graphs or handles"
         ) from error
-    return onnx_file.program(name, to_onnx(trace(own, tuple(shape[-3:]), name), name))
+    return onnx_file.program(name, to_onnx(trace(own, tuple(shape[-3:]), name), name), None, output, study)

@@ -27,7 +27,7 @@ Shape = tuple[int, int, int]
 NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
 
 
-def load(path: str | Path, arch: str, shape: Shape | None = None) -> Program:
+def load(path: str | Path, arch: str, shape: Shape | None = None, output: str | None = None, study: bool = True) -> Program:
     """Read weights and make the Program of the architecture that holds them.
 
     `shape` is (channels, height, width) of an image; without it, the size comes from preprocessor_config.json beside the weights, and for
@@ -35,7 +35,7 @@ def load(path: str | Path, arch: str, shape: Shape | None = None) -> Program:
     """
     path = Path(path)
     module, found = build(path, arch, shape)
-    program = torch_module.load(module, found)
+    program = torch_module.load(module, found, output, study)
     return replace(program, name=path.name)
 
 

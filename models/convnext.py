@@ -46,7 +46,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         y = self.gamma * self.project(F.gelu(self.expand(y)))
-        return x + self.drop(y.permute(0, 3, 1, 2))
+        branch: Tensor = self.drop(y.permute(0, 3, 1, 2))
+        return x + branch
 
 
 class ConvNeXtT(nn.Module):

@@ -38,7 +38,8 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """[n, tokens, width] -> [n, heads, tokens, width / heads]."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        parts: Tensor = x.unflatten(2, (self.heads, -1))
+        return parts.transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -54,7 +55,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.project(F.gelu(self.expand(self.norm2(x))))
+        y: Tensor = self.project(F.gelu(self.expand(self.norm2(x))))
+        return x + y
 
 
 class ViTS(nn.Module):
@@ -81,6 +83,6 @@ class ViTS(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.stem(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(patches), -1, -1), patches], 1) + self.places
+        tokens = torch.cat([self.token.expand(patches.shape[0], -1, -1), patches], 1) + self.places
         scores: Tensor = self.fc(self.norm(self.blocks(tokens)[:, 0]))
         return scores

@@ -20,6 +20,7 @@ from rnpc.panel import Panel
 from rnpc.pipeline import harden as pipeline
 from rnpc.pipeline import inputs as pipeline_inputs
 from rnpc.pipeline.document import document_of, panels_of
+from rnpc.pipeline.inputs import Way
 from rnpc.pipeline.settings import Settings
 from rnpc.plan import Plan
 from rnpc.program import Program
@@ -27,7 +28,7 @@ from rnpc.report import write as write_report
 from rnpc.stage import Stage, Tell
 from rnpc.study.surgery import Channel
 
-__all__ = ["HardenedModule", "Result", "Settings", "harden", "harden_file", "harden_program"]
+__all__ = ["HardenedModule", "Result", "Settings", "Way", "harden", "harden_file", "harden_program"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def harden(
     result = harden_program(program, given, settings or Settings(), flags=flags)
     if result.data is None:
         return HardenedModule(None, None, result.document, result.panels)
-    hardened = copy.deepcopy(module) if result.plan is None else back.apply_to_module(module, program, result.plan, result.tensors)
+    hardened = copy.deepcopy(module) if result.plan is None else back.apply_to_module(module, program, result.plan)
     return HardenedModule(hardened, result.data, result.document, result.panels)
 
 
@@ -135,18 +136,17 @@ def harden_file(
     *,
     flags: Flags | None = None,
     report: str | Path | None = None,
-    arch: str | None = None,
-    trust: bool = False,
+    way: Way | None = None,
     progress: Tell | None = None,
 ) -> Result:
     """Harden a model file; writes `out` (default: nothing) and the report folder. Raises the errors of `rnpc.errors`."""
-    settings = settings or Settings()
-    places = [] if out is None else places_of(Path(out), arch)
+    settings, way = settings or Settings(), way or Way()
+    places = [] if out is None else places_of(Path(out), way.arch)
     files.check_outputs(places, [*pipeline_inputs.files_of(model, flags), *([] if isinstance(data, ImageSet) else [data])])
     if report is not None:
         files.make_folder(report)
     start = time.perf_counter()
-    program, folder = pipeline_inputs.load_program(model, arch, trust, None if flags is None else flags.size)
+    program, folder = pipeline_inputs.load_program(model, way, None if flags is None else flags.size)
     loaded = time.perf_counter() - start
     name = places[0].name if places else None
     result = harden_program(program, data, settings, flags=flags, folder=folder, progress=progress, name=name)
@@ -174,7 +174,7 @@ def outputs_of(model: Path, places: Sequence[Path], result: Result) -> dict[Path
     if len(places) > 1 and result.plan is not None:
         from rnpc.frontends import weights
 
-        outputs[places[1]] = weights.hardened(model, result.program, result.plan, result.tensors)
+        outputs[places[1]] = weights.hardened(model, result.program, result.plan)
     return outputs
 
 

@@ -19,8 +19,8 @@ Unit = Literal["share", "number", "text"]
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: `x`, `y` float [n], and the bounds of a 95 % interval where there is one. A `dashed` line is for comparison with the line
-    before it, whose colour it takes; a line without a name is drawn thin and grey behind the others."""
+    """One curve: `x`, `y` float [n], and the bounds of a 95 % interval where there is one. A `dashed` line is for comparison with the solid
+    line before it, whose colour it takes; a line without a name is drawn thin and grey behind the others."""
 
     name: str
     x: np.ndarray

@@ -133,6 +133,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+KINDS: dict[type, str] = {str: "text", list: "a list", dict: "an object"}
 TODO = "make the plan again with rnpc harden, or correct it by hand (docs/verify.md)"
 
 
@@ -200,7 +201,7 @@ class _Reader:
     def typed(self, value: Any, kind: type, name: str) -> Any:
         """A value of just this type."""
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.wrong(name, {str: "text", list: "a list", dict: "an object"}[kind], value)
+            raise self.wrong(name, KINDS[kind], value)
         return value
 
     def integer(self, value: Any, name: str) -> int:

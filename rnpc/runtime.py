@@ -43,11 +43,19 @@ class Session:
     """A model in onnxruntime with one image input. `provider` is the one that runs it, `batch` the fixed batch size or None."""
 
     def __init__(
-        self, data: bytes, *, device: Device = "auto", threads: int = THREADS, outputs: Sequence[str] = (), where: str = "model"
+        self,
+        data: bytes,
+        *,
+        device: Device = "auto",
+        threads: int = THREADS,
+        outputs: Sequence[str] = (),
+        where: str = "model",
+        scores: str | None = None,
     ) -> None:
         """Raises InputRefused where onnxruntime cannot load `data`, SurroundingsError where `device` cannot be had.
 
-        `outputs`: names to return from `run_all` beside the scores; they must be graph outputs.
+        `scores`: the output that carries the scores (default: the first). `outputs`: names to return from `run_all` beside the scores. All
+        must be graph outputs.
         """
         self._session = start(data, device, threads, where)
         self.provider = str(self._session.get_providers()[0])
@@ -62,12 +70,12 @@ class Session:
         self._dtype: Any = NUMPY_TYPES[inputs[0].type]
         self.shape = tuple(d if isinstance(d, int) else None for d in inputs[0].shape)
         self.batch = self.shape[0] if self.shape else None
-        self._wanted, self._where = [self._names[0], *outputs], where
+        self._wanted, self._where = [scores or self._names[0], *outputs], where
 
     @staticmethod
     def of(program: Program, *, device: Device = "auto", threads: int = THREADS) -> Session:
         """Session on a program's own bytes."""
-        return Session(program.source, device=device, threads=threads, where=program.name)
+        return Session(program.source, device=device, threads=threads, where=program.name, scores=program.signature.output)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Scores float32 [n, K] of float32 input [n, ...]."""

@@ -73,7 +73,7 @@ def layout(network: nn.Module, device: str = "cpu") -> torch.memory_format:
 
     oneDNN's AVX2 kernel for the weight gradient of a strided 1 x 1 convolution gathers the strided input into a workspace in blocks of 8
     channels; where a channels-last input has fewer, it writes behind the workspace (oneDNN issue 6035, in torch 2.13): heap corruption,
-    aborts, wrong gradients. AVX-512 kernels do not, but a network must train alike on both. `rnpc.twin.ops.conv` takes the stride out instead.
+    aborts, wrong gradients. AVX-512 kernels do not, but a network must train alike on both. `rnpc.twin.ops.conv` takes the stride out.
     """
     on_cpu = torch.device(device).type == "cpu"
     unsafe = on_cpu and any(overruns(m.kernel_size, m.stride, m.in_channels) for m in network.modules() if isinstance(m, nn.Conv2d))

@@ -17,12 +17,9 @@ import rnpc
 from rnpc import api
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
-from rnpc.defenses.auto.blind import Request
-from rnpc.defenses.decision import Decision, Evidence
 from rnpc.errors import InputRefused, SurroundingsError, UsageError
-from rnpc.program import Finding, Preprocessing
+from rnpc.program import Preprocessing
 from rnpc.runtime import Session, predict
-from rnpc.study.surgery import Channel
 
 CLASSES, SIZE = 3, 8
 PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
@@ -61,27 +58,11 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return (noise + 150 * np.eye(CLASSES, dtype=np.int64)[labels][:, None, None]).astype(np.uint8), labels
 
 
-Decide = Callable[..., None]
+Decides = Callable[..., list[Any]]
 
 
-@pytest.fixture
-def decide(monkeypatch: pytest.MonkeyPatch) -> Decide:
-    """decide(verdict, cut): a method that always says this of the first site."""
-
-    def put(verdict: Any, cut: tuple[int, ...] = ()) -> None:
-        def method(request: Request) -> Decision:
-            channels = tuple(Channel(request.program.sites[0].value, c, 1.0, 0.5) for c in cut)
-            nothing = np.full(CLASSES, np.nan)
-            evidence = Evidence(nothing, nothing, np.full(CLASSES, 1 / CLASSES))
-            return Decision(Finding(verdict, ((0, 0.5),)), channels, channels, np.arange(len(request.images)), evidence, 1.0)
-
-        monkeypatch.setitem(api.METHODS, "rnp", method)
-
-    return put
-
-
-def test_a_module_comes_back_hardened(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decide: Decide) -> None:
-    decide("backdoored", (1, 4))
+def test_a_module_comes_back_hardened(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides) -> None:
+    decides("backdoored", (1, 4), 0.5)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     found = rnpc.harden(module, *data, **PLAIN)
     assert found.module is not None and found.onnx is not None and found.document["verdict"] == "backdoored"
@@ -97,22 +78,22 @@ def test_a_module_comes_back_hardened(module: nn.Module, data: tuple[np.ndarray,
     assert found.document["accuracy"]["after"] == float(np.mean(scores.argmax(1) == data[1]))
 
 
-def test_a_clean_module_comes_back_as_a_copy(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decide: Decide) -> None:
-    decide("clean")
+def test_a_clean_module_comes_back_as_a_copy(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides) -> None:
+    decides("clean")
     found = rnpc.harden(module, *data, **PLAIN)
     assert found.module is not None and found.module is not module and found.onnx is not None
     copied = found.module.state_dict()
     assert all(torch.equal(value, copied[name]) for name, value in module.state_dict().items())
 
 
-def test_an_inconclusive_run_gives_nothing_back(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decide: Decide) -> None:
-    decide("inconclusive")
+def test_an_inconclusive_run_gives_nothing_back(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides) -> None:
+    decides("inconclusive")
     found = rnpc.harden(module, *data, **PLAIN)
     assert found.module is None and found.onnx is None and found.document["verdict"] == "inconclusive"
 
 
-def test_images_may_come_without_labels_or_as_a_set(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decide: Decide) -> None:
-    decide("clean")
+def test_images_may_come_without_labels_or_as_a_set(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides) -> None:
+    decides("clean")
     assert rnpc.harden(module, data[0], **PLAIN).document["data"]["labels"] == "model"
     found = ImageSet(data[0], data[1], tuple(map(str, range(60))), ("0", "1", "2"))
     assert rnpc.harden(module, found, **PLAIN).document["data"]["labels"] == "integer names are output indices"
@@ -144,16 +125,16 @@ def test_settings_are_checked() -> None:
 
 
 def test_weights_in_safetensors_out(
-    module: nn.Module, data: tuple[np.ndarray, np.ndarray], decide: Decide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide("backdoored", (1, 4))
+    decides("backdoored", (1, 4), 0.5)
     (tmp_path / "tiny_factory.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
     save_file(module.state_dict(), tmp_path / "w.safetensors")
     np.savez(tmp_path / "clean.npz", images=data[0], labels=data[1])
     flags = Flags(mean=PLAIN["mean"], std=PLAIN["std"], size=(SIZE, SIZE))
     out = tmp_path / "w.hardened.onnx"
-    asked = {"flags": flags, "arch": "tiny_factory:make"}
+    asked = {"flags": flags, "way": api.Way("tiny_factory:make")}
     result = api.harden_file(tmp_path / "w.safetensors", tmp_path / "clean.npz", out.with_suffix(".safetensors"), **asked)  # type: ignore[arg-type]
     assert result.written == (out, out.with_suffix(".safetensors")) and all(path.is_file() for path in result.written)
     state = load_file(out.with_suffix(".safetensors"))
@@ -178,12 +159,12 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, toy_file: Path, toy
     weights.write_bytes(b"weights")
     for out, said in ((tmp_path / "w.onnx", "an input"), (tmp_path / "w.safetensors", "an input")):
         with pytest.raises(UsageError, match=said):
-            api.harden_file(weights, toy_data, out, arch="resnet18")
+            api.harden_file(weights, toy_data, out, way=api.Way("resnet18"))
     assert weights.read_bytes() == b"weights"
 
 
-def test_torch_keeps_its_thread_count(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decide: Decide) -> None:
-    decide("clean")
+def test_torch_keeps_its_thread_count(module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides) -> None:
+    decides("clean")
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import rnpc
-from rnpc.defenses import rnp as paper
-from rnpc.defenses.auto import blind
+from rnpc.defenses import DEFENSES
+from rnpc.detectors import DETECTORS
+from rnpc.study.case import Case
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FOLDERS = {"passes": ROOT / "passes", "frontends": ROOT / "frontends", "models": ROOT / "models"}
 
 
@@ -51,30 +52,54 @@ def closure(start: set[str]) -> set[str]:
     return seen
 
 
+BLIND = ("study", "detectors", "defenses")
+"""Rooms that decide."""
+SEEING = ("rnpc.attacks", "rnpc.victims", "rnpc.bench", "rnpc.data.datasets")
+WORDS = ("trigger", "target", "asr", "test", "attack", "victim")
+
+
+def deciding() -> set[str]:
+    """Modules of the rooms that decide."""
+    found = set()
+    for room in BLIND:
+        for file in (ROOT / "rnpc" / room).rglob("*.py"):
+            parts = file.relative_to(ROOT / "rnpc").with_suffix("").parts
+            found.add(".".join(("rnpc", *(parts[:-1] if parts[-1] == "__init__" else parts))))
+    return found
+
+
 def test_no_way_of_imports_leads_to_the_attacks() -> None:
-    start = {f"rnpc.method.{file.stem}" for file in (ROOT / "rnpc" / "method").glob("*.py") if file.stem != "__init__"}
-    reached = closure(start)
-    assert "rnpc.twin.build" in reached and "rnpc.passes.facts.sites" in reached
-    assert not [module for module in reached if module.startswith(("rnpc.attacks", "rnpc.bench", "rnpc.data.datasets"))]
+    reached = closure(deciding())
+    assert {"rnpc.twin.build", "rnpc.passes.facts.sites", "rnpc.defenses.auto.cut"} <= reached
+    assert not [module for module in reached if module.startswith(SEEING)]
 
 
 def test_nothing_is_loaded_at_run_time() -> None:
-    code = "import sys, rnpc.defenses.auto.blind, rnpc.defenses.rnp; print(*[m for m in sys.modules if m.startswith('rnpc.attacks')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    lines = ["import sys", *(f"import {module}" for module in sorted(deciding()))]
+    lines.append(f"print(*[m for m in sys.modules if m.startswith({SEEING!r})])")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, cwd=ROOT.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("method", [blind.decide, paper.decide])
-def test_a_method_gets_clean_data_and_settings_only(method: object) -> None:
-    assert callable(method)
-    assert list(inspect.signature(method).parameters) == ["request"]
-    names = {field.name for field in fields(blind.Request)}
-    assert names == {"program", "images", "labels", "pre", "seed", "max_ca_drop", "device", "force", "tell"}
+def test_a_case_holds_clean_data_and_settings_only() -> None:
+    names = {field.name for field in fields(Case)}
+    assert names == {"subject", "learn", "choose", "judge", "rows", "seed", "max_drop", "names", "tell"}
+
+
+@pytest.mark.parametrize("name", DEFENSES.names())
+def test_a_defense_sees_a_case_and_a_detection(name: str) -> None:
+    assert list(inspect.signature(DEFENSES.kind(name).defend).parameters) == ["self", "case", "detection"]
+    assert not [field.name for field in DEFENSES.fields(name) if any(word in field.name for word in WORDS)]
+
+
+@pytest.mark.parametrize("name", DETECTORS.names())
+def test_a_detector_sees_a_case(name: str) -> None:
+    assert list(inspect.signature(DETECTORS.kind(name).detect).parameters) == ["self", "case"]
+    assert not [field.name for field in DETECTORS.fields(name) if any(word in field.name for word in WORDS)]
 
 
 def test_the_api_passes_on_nothing_else() -> None:
-    words = ("trigger", "target", "asr", "test", "attack", "victim")
     for function in (rnpc.harden, rnpc.api.harden_file, rnpc.api.harden_program):
-        assert not [name for name in inspect.signature(function).parameters if any(word in name for word in words)]
-    assert not [field.name for field in fields(rnpc.api.Settings) if any(word in field.name for word in words)]
+        assert not [name for name in inspect.signature(function).parameters if any(word in name for word in WORDS)]
+    assert not [field.name for field in fields(rnpc.api.Settings) if any(word in field.name for word in WORDS)]

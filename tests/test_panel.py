@@ -26,7 +26,7 @@ def test_panels_are_frozen_and_say_what_is_optional() -> None:
 
 def test_a_line_has_one_length() -> None:
     Line("fits", np.arange(3), np.arange(3), np.zeros(3), np.ones(3))
-    with pytest.raises(ValueError, match="line 'no'.*different lengths"):
+    with pytest.raises(ValueError, match=r"line 'no'.*different lengths"):
         Line("no", np.arange(3), np.arange(2))
     with pytest.raises(ValueError, match="different lengths"):
         Line("no", np.arange(3), np.arange(3), low=np.zeros(1))

@@ -53,8 +53,8 @@ for before in (3, 4, 6):
 
 def under_avx2(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code where oneDNN takes the kernels of a processor without AVX-512; glibc checks its heap."""
-    strict = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MALLOC_PERTURB_": "165"}
-    return subprocess.run([sys.executable, "-c", code, *arguments], env={**os.environ, **strict}, capture_output=True, text=True, check=False)
+    surroundings = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "MALLOC_PERTURB_": "165"}
+    return subprocess.run([sys.executable, "-c", code, *arguments], env=surroundings, capture_output=True, text=True, check=False)
 
 
 def test_the_chosen_layout_trains_narrow_shortcuts() -> None:
@@ -74,7 +74,8 @@ def test_only_narrow_strided_single_pixels_lose_channels_last(kernel: int, strid
 
 def test_allocator_settings_are_taken_or_declined() -> None:
     """In a process of its own, since they hold for the rest of it."""
-    done = subprocess.run([sys.executable, "-c", "from rnpc.speed import keep_memory; print(keep_memory())"], capture_output=True, text=True, check=True)
+    code = "from rnpc.speed import keep_memory; print(keep_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("True", "False")
 
 

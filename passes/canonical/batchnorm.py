@@ -18,7 +18,6 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from rnpc.errors import InputRefused
-from rnpc.passes.canonical.cast import drop_unread
 from rnpc.passes.canonical.inline import Inline
 from rnpc.passes.driver import Edit, PassResult, apply
 from rnpc.passes.facts.sites import eval_mode
@@ -112,6 +111,20 @@ def values(view: View, name: str) -> np.ndarray:
 def store(array: np.ndarray, name: str, dtype: int) -> TensorProto:
     """A tensor of the given ONNX type."""
     return numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
+
+
+def drop_unread(model: ModelProto) -> None:
+    """Remove initializers, Constants and Identity nodes over them, that nothing reads any more."""
+    graph = model.graph
+    view = View(model)
+    idle = [k for k, n in enumerate(graph.node) if is_op(n, "Identity", "Constant") and not view.uses(n.output[0])]
+    for k in reversed([k for k in idle if view.tensor(graph.node[k].output[0]) is not None]):
+        del graph.node[k]
+    view = View(model)
+    unread = {t.name for t in graph.initializer if not view.uses(t.name)}
+    for field in (graph.initializer, graph.input):
+        for k in reversed([k for k, item in enumerate(field) if item.name in unread]):
+            del field[k]
 
 
 def unfold_bn(model: ModelProto, stats: Stats, eps: float = 1e-5) -> ModelProto:

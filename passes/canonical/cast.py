@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from rnpc.passes.canonical.batchnorm import drop_unread
 from rnpc.passes.driver import PassResult
 from rnpc.passes.facts.view import FLOATS, View, attribute, is_op, node_name
 
@@ -56,17 +57,3 @@ def casts(view: View, node: NodeProto) -> bool:
         return False
     tensor = view.tensor(node.input[0])
     return tensor is not None and tensor.data_type in FLOATS
-
-
-def drop_unread(model: ModelProto) -> None:
-    """Remove initializers, Constants and Identity nodes over them, that nothing reads any more."""
-    graph = model.graph
-    view = View(model)
-    idle = [k for k, n in enumerate(graph.node) if is_op(n, "Identity", "Constant") and not view.uses(n.output[0])]
-    for k in reversed([k for k in idle if view.tensor(graph.node[k].output[0]) is not None]):
-        del graph.node[k]
-    view = View(model)
-    unread = {t.name for t in graph.initializer if not view.uses(t.name)}
-    for field in (graph.initializer, graph.input):
-        for k in reversed([k for k, item in enumerate(field) if item.name in unread]):
-            del field[k]

@@ -7,8 +7,8 @@ A quantised value is a code q with a scale s and a zero point z; it stands for s
 - QOperator: `QLinearConv(q, s, z, ...)` and its kin are DQ of each operand, the float operator, Q of the result. The result of the float
   operator takes the node's old name, in real units and before it is rounded, as in QDQ form; the codes get the name + ":codes". So a filter
   site keeps its name, and what silences it there is what silences it in the file.
-- Dynamic: DynamicQuantizeLinear takes scale and zero point from the values of the batch; `ConvInteger` and `MatMulInteger` multiply codes, and
-  the scales follow in a Mul. That chain becomes DQ, the float operator with real weights, under the name of the Mul's result.
+- Dynamic: DynamicQuantizeLinear takes scale and zero point from the values of the batch; `ConvInteger` and `MatMulInteger` multiply
+  codes, and the scales follow in a Mul. That chain becomes DQ, the float operator with real weights, under the name of the Mul's result.
 
 Nothing is approximated: Q still rounds and saturates (saturation is often the only Relu left). Only sums of products are in float32 where
 a runtime has int32, so that a value which lies on the edge between two codes may fall to either.
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -26,6 +25,7 @@ from onnx.inliner import inline_local_functions
 
 from rnpc.errors import UnsupportedOperator
 from rnpc.passes.canonical.batchnorm import drop_unread
+from rnpc.passes.canonical.codes import code, real
 from rnpc.passes.facts.view import View, attribute, is_onnx, is_op, opset
 
 MICROSOFT = "com.microsoft"
@@ -144,17 +144,18 @@ class _Rewriter:
 
     def _linear(self, node: NodeProto) -> None:
         """Q or DQ: worked out where all of it is stored."""
-        node.domain = ""
+        if node.domain:
+            node.ClearField("domain")  # onnxruntime's own, for 16 bits before opset 21
         stored = [self.array(name) for name in node.input if name]
         if any(array is None for array in stored) or node.output[0] in self.view.outputs:
             self.made.append(node)
             return
         arrays = [array for array in stored if array is not None]
-        settings = {"axis": int(attribute(node, "axis", 1)), "block": int(attribute(node, "block_size", 0))}
+        axis, block = int(attribute(node, "axis", 1)), int(attribute(node, "block_size", 0))
         if node.op_type == "DequantizeLinear":
-            self.store(node.output[0], real(*arrays, **settings))
+            self.store(node.output[0], real(*arrays, axis=axis, block=block))
         elif len(arrays) == 3 and "int" in arrays[2].dtype.name:
-            self.store(node.output[0], code(*arrays, **settings))
+            self.store(node.output[0], code(*arrays, axis=axis, block=block))
         else:
             self.made.append(node)
 
@@ -177,8 +178,8 @@ class _Rewriter:
         kept = [a for a in node.attribute if a.name not in form.drop]
         float_node = helper.make_node(form.op_type, operands, [value], name=node.name)
         float_node.attribute.extend(kept)
-        quantize = helper.make_node("QuantizeLinear", [value, *inputs[form.result : form.result + 2]], [codes], name=f"{node.name or value}:Q")
-        self.made += [float_node, quantize]
+        scale, zero = inputs[form.result : form.result + 2]
+        self.made += [float_node, helper.make_node("QuantizeLinear", [value, scale, zero], [codes], name=f"{node.name or value}:Q")]
 
     def _unknown(self, form: Form, node: NodeProto, inputs: Sequence[str]) -> str:
         """Why this node cannot be rewritten; empty where it can."""
@@ -205,15 +206,16 @@ class _Rewriter:
         stored = [array for array in map(self.array, inputs) if array is not None]
         if len(stored) == len(inputs):
             return self.store(name, real(*stored, axis=axis))
-        scale = self.array(inputs[1])
-        settings = {"axis": axis} if scale is not None and scale.size > 1 else {}
-        self.made.append(helper.make_node("DequantizeLinear", inputs, [name], name=name, **settings))
+        single = all((array := self.array(name)) is not None and array.size == 1 for name in inputs[1:])
+        self.made.append(helper.make_node("DequantizeLinear", inputs, [name], name=name))
+        if not single and axis != 1:
+            self.made[-1].attribute.append(helper.make_attribute("axis", axis))
         return name
 
     # Dynamic
 
     def _find_chains(self, nodes: Sequence[NodeProto]) -> None:
-        """ConvInteger or MatMulInteger -> Cast -> Mul with (scale of the input x stored scale): `merged` holds the first by the Mul's index."""
+        """Chains of an integer product, a Cast, and a Mul by (input's scale x stored scale); `merged`: the first by the last's index."""
         for k, node in enumerate(nodes):
             if not (is_onnx(node) and node.op_type in INTEGER):
                 continue
@@ -283,38 +285,3 @@ def _weight_axis(form: Form, node: NodeProto) -> tuple[int, ...]:
     if form.op_type == "Gemm":
         return (0 if attribute(node, "transB", 0) else 1,)
     return (0,) if form.op_type == "Conv" else (-1,)
-
-
-def real(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None, *, axis: int = 1, block: int = 0) -> np.ndarray:
-    """scale (codes - zero) in the shape of `codes` and the type of `scale`; scales and zero points run along `axis`, for blocks of `block` entries."""
-    value = codes.astype(np.float32)
-    if zero is not None:
-        value = value - along(zero.astype(np.float32), value.shape, axis, block)
-    return np.asarray(value * along(scale.astype(np.float32), value.shape, axis, block)).astype(scale.dtype)
-
-
-def code(value: np.ndarray, scale: np.ndarray, zero: np.ndarray, *, axis: int = 1, block: int = 0) -> np.ndarray:
-    """value / scale rounded to the nearest (halves to even) plus zero, within the range of zero's integer type and in that type."""
-    steps = np.rint(value.astype(np.float32) / along(scale.astype(np.float32), value.shape, axis, block))
-    low, high = limits(zero.dtype)
-    return np.clip(steps + along(zero.astype(np.float32), value.shape, axis, block), low, high).astype(zero.dtype)
-
-
-def along(values: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:
-    """Scales or zero points, shaped so that they meet the entries of a tensor that they belong to."""
-    if block:
-        rows = np.repeat(values, block, axis)
-        return np.take(rows, range(shape[axis]), axis)
-    if values.size == 1:
-        return values.reshape(())
-    return values.reshape([-1 if k == axis % len(shape) else 1 for k in range(len(shape))]) if values.ndim == 1 else values
-
-
-def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Smallest and largest code of an integer type, those of 2 and 4 bits included. Raises ValueError for any other type."""
-    name = np.dtype(dtype).name
-    signed, bits = not name.startswith("u"), name.removeprefix("u").removeprefix("int")
-    if not bits.isdigit() or not name.removeprefix("u").startswith("int"):
-        raise ValueError(f"codes of type {name}")
-    reach = 1 << (int(bits) - signed)
-    return (-reach if signed else 0), reach - 1

@@ -1,7 +1,8 @@
-"""What a reader should know about a model before trusting the pruning of its channels.
+"""What is refused, and what a reader should know, before anything is done with a model.
 
-A backdoor need not sit in a channel: a graph can hide logic in branches, in a Where over constants, in operators of its own. Pruning
-does not remove such logic; these warnings say that it was seen.
+`check` is the one gate of every command that studies a model: what it lets through, the studied network can be made of, but for operators
+that the twin has no rule for. Warnings are no refusals: a backdoor need not sit in a channel, a graph can hide logic in branches, in a
+Where over constants, in operators of its own. Pruning does not remove such logic; these warnings say that it was seen.
 """
 
 from __future__ import annotations
@@ -9,12 +10,87 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
-from rnpc.passes.facts.view import View, attribute, is_onnx, subgraphs
+from rnpc.errors import InputRefused
+from rnpc.passes.canonical.inline import Inline
+from rnpc.passes.driver import broken, copied
+from rnpc.passes.facts.scores import choice
+from rnpc.passes.facts.sites import eval_mode, find_sites, linear, score_layers
+from rnpc.passes.facts.view import View, attribute, is_onnx, is_op, node_name, order, subgraphs
 from rnpc.passes.wire import provenance
 
 HIDES = "channel pruning does not remove logic"
+QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
+Found = tuple[str, str] | None
+"""What is wrong and what to do; None where nothing is."""
+
+
+def check(model: ModelProto, where: str, output: str | None = None) -> None:
+    """Raise InputRefused, with node and operator, for a model that cannot be studied; `output` carries the scores (default: the first)."""
+    problem = broken(model)
+    if problem:
+        raise InputRefused(problem, where=where, todo="export it again")
+    plain = Inline().run(copied(model)).model if model.functions else model
+    view = View(plain)
+    name = output or plain.graph.output[0].name
+    path = [view.nodes[k] for k in view.leading_to(name)]
+    checks: tuple[Callable[[View, str, list[NodeProto]], Found], ...] = (circle, control, quantised, training_mode, headless)
+    for found in (each(view, name, path) for each in checks):
+        if found is not None:
+            raise InputRefused(found[0], where=where, todo=found[1])
+    chooser = choice(plain, name)
+    if chooser is not None:
+        what = f"output {name} is the class that node {node_name(chooser)} ({chooser.op_type}) chose, and no scores"
+        raise InputRefused(what, where=where, todo="export the model without it, or choose another output with --output-name NAME")
+    if not find_sites(model):
+        what = "nothing prunable: no Conv, BatchNormalization or hidden dense layer with stored weights"
+        raise InputRefused(what, where=where, todo="see docs/operators.md")
+
+
+def check_original(model: ModelProto, where: str) -> None:
+    """Raise InputRefused for a file that rnpc hardened before."""
+    if provenance.read(model):
+        raise InputRefused("the model was already hardened by rnpc", where=where, todo="harden the original instead")
+
+
+def circle(view: View, _: str, __: list[NodeProto]) -> Found:
+    """Nodes that wait for each other."""
+    done = set(order(view.nodes))
+    node = next((node for k, node in enumerate(view.nodes) if k not in done), None)
+    return None if node is None else (f"node {node_name(node)} ({node.op_type}) lies on a circle", "export it again")
+
+
+def control(_: View, __: str, path: list[NodeProto]) -> Found:
+    """If, Loop or Scan on the way to the scores."""
+    node = next((node for node in path if any(subgraphs(node))), None)
+    if node is None:
+        return None
+    todo = "export the model without control flow, for one size of image"
+    return f"node {node_name(node)} ({node.op_type}) is control flow on the way to the scores", todo
+
+
+def quantised(_: View, __: str, path: list[NodeProto]) -> Found:
+    """Operators of quantised graphs."""
+    node = next((n for n in path if is_op(n, *QUANTISED) or (not is_onnx(n) and n.op_type.startswith(("QLinear", "QGemm", "QAttention")))), None)
+    if node is None:
+        return None
+    return f"the model is quantised (node {node_name(node)}, {node.op_type})", "harden the float model and quantise the hardened one"
+
+
+def training_mode(_: View, __: str, path: list[NodeProto]) -> Found:
+    """BatchNormalization that uses the batch's own statistics."""
+    node = next((n for n in path if is_op(n, "BatchNormalization") and not eval_mode(n)), None)
+    if node is None:
+        return None
+    return f"node {node_name(node)} (BatchNormalization) is in training mode", "call model.eval() and export it again"
+
+
+def headless(view: View, name: str, _: list[NodeProto]) -> Found:
+    """Scores that no layer with weights makes."""
+    if any(linear(view, k) for k in score_layers(view, [name])):
+        return None
+    return f"no Conv, Gemm or MatMul with stored weights makes the scores {name}", "rnpc hardens classifiers with a linear last layer"
 
 
 def warnings(model: ModelProto) -> list[str]:
@@ -31,14 +107,14 @@ def listed(names: list[str]) -> str:
 
 def branches(_: ModelProto, view: View) -> list[str]:
     """If, Loop and Scan."""
-    found = [f"{n.op_type} ({n.name or n.output[0]})" for n in view.nodes if n.op_type in ("If", "Loop", "Scan") or any(subgraphs(n))]
+    found = [f"{n.op_type} ({n.name or n.output[0]})" for n in view.nodes if is_op(n, "If", "Loop", "Scan") or any(subgraphs(n))]
     return [f"control flow: {listed(found)}; {HIDES}"] if found else []
 
 
 def wheres(_: ModelProto, view: View) -> list[str]:
     """Where with a stored branch that can replace what the network computed."""
     found = [
-        n.name or n.output[0] for n in view.nodes if n.op_type == "Where" and is_onnx(n) and any(floats(view, name) for name in n.input[1:])
+        n.name or n.output[0] for n in view.nodes if is_op(n, "Where") and any(floats(view, name) for name in n.input[1:])
     ]
     return [f"Where on constants: {listed(found)}; {HIDES}"] if found else []
 
@@ -58,7 +134,7 @@ def domains(model: ModelProto, view: View) -> list[str]:
 
 def training(_: ModelProto, view: View) -> list[str]:
     """BatchNormalization that would use the batch's own statistics."""
-    found = [n.name or n.output[0] for n in view.nodes if n.op_type == "BatchNormalization" and attribute(n, "training_mode", 0)]
+    found = [n.name or n.output[0] for n in view.nodes if is_op(n, "BatchNormalization") and attribute(n, "training_mode", 0)]
     return [f"BatchNormalization in training mode: {listed(found)}; its outputs depend on the batch"] if found else []
 
 
@@ -76,7 +152,7 @@ def unused(model: ModelProto, view: View) -> list[str]:
     """Initializers that nothing reads, and sparse ones, which no pass looks into."""
     found = [tensor.name for tensor in model.graph.initializer if not view.uses(tensor.name)]
     lines = [f"unused initializers: {listed(found)}"] if found else []
-    return lines + (["sparse initializers: not looked into"] if model.graph.sparse_initializer else [])
+    return lines + (["sparse initializers: layers that read them are not pruned"] if model.graph.sparse_initializer else [])
 
 
 def hardened(model: ModelProto, _: View) -> list[str]:

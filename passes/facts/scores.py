@@ -1,8 +1,9 @@
 """Where the class scores are: the value that the network makes, before a tail that only dresses it.
 
 A tail node acts on one image's scores alone and keeps their order: a softmax over all classes, an increasing function, one number added to
-all or one positive number multiplied in, a row-major change of shape. Studied must be what stands before it: a softmax of a softmax has
-no gradient worth the name. The walk back ends at the first node of another kind; a Relu or Clip is one, since it makes ties.
+all or one positive number multiplied in, rounding to codes of one scale, a row-major change of shape. Studied must be what stands before
+it: a softmax of a softmax has no gradient worth the name. The walk back ends at the first node of another kind; a Relu or Clip is one,
+since it makes ties.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Walk:
         """The value whose order the node's output has; None where the node is no part of a tail."""
         if is_op(node, *INCREASING) or (is_op(node, "Cast") and attribute(node, "to") in FLOATS):
             return str(node.input[0])
+        if is_op(node, "QuantizeLinear", "DequantizeLinear"):
+            return str(node.input[0]) if (self.number(node.input[1], node.input[0]) or 0.0) > 0 else None
         if is_op(node, *SOFTMAX):
             return str(node.input[0]) if self.over_classes(node) else None
         if is_op(node, *ROW_MAJOR, "Transpose"):

@@ -20,26 +20,19 @@ LARGE = 1024
 def shapes(model: onnx.ModelProto, outputs: bool = False) -> dict[str, Sizes]:
     """Shapes of all values that inference finds; None for an unknown size. Nothing where inference fails: whoever asks can do without.
 
-    Nodes have to be in topological order. `outputs`: those of the graph's outputs too, by inference, whatever the file states.
+    `outputs`: those of the graph's outputs too, by inference, whatever the file states.
     """
     return {v.name: sizes_of(v) for v in inferred(model, outputs) if v.type.tensor_type.HasField("shape")}
 
 
 def ranks(model: onnx.ModelProto) -> dict[str, int]:
-    """How many axes each value has, as far as inference finds it, with nodes in any order."""
-    places = order(model.graph.node)
-    if places != list(range(len(places))):
-        light = without_weights(model)
-        nodes = [onnx.NodeProto.FromString(light.graph.node[k].SerializeToString()) for k in places]
-        del light.graph.node[:]
-        light.graph.node.extend(nodes)
-        model = light
+    """How many axes each value has, as far as inference finds it."""
     return {name: len(sizes) for name, sizes in shapes(model, outputs=True).items()}
 
 
 def inferred(model: onnx.ModelProto, outputs: bool = False) -> list[onnx.ValueInfoProto]:
     """Types and shapes of inputs and values (`outputs`: of the graph's outputs too) as far as inference finds them."""
-    light = without_weights(model)
+    light = ordered(without_weights(model))
     if outputs:
         for value in light.graph.output:
             value.type.tensor_type.ClearField("shape")
@@ -48,6 +41,16 @@ def inferred(model: onnx.ModelProto, outputs: bool = False) -> list[onnx.ValueIn
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return []
     return [*graph.input, *graph.value_info, *(graph.output if outputs else ())]
+
+
+def ordered(light: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its nodes in topological order, which inference asks for."""
+    places = order(light.graph.node)
+    if places != list(range(len(light.graph.node))):
+        nodes = [onnx.NodeProto.FromString(light.graph.node[k].SerializeToString()) for k in places]
+        del light.graph.node[:]
+        light.graph.node.extend(nodes)
+    return light
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

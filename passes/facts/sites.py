@@ -10,6 +10,7 @@ the walk goes back to the first Conv, Gemm or MatMul on every path, BatchNormali
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -134,10 +135,10 @@ def eval_mode(node: NodeProto) -> bool:
     return not attribute(node, "training_mode", 0) and len([name for name in node.output if name]) == 1
 
 
-def score_layers(view: View) -> set[int]:
-    """Indices of the nodes between the outputs and the first linear layer on each path back, that layer included."""
+def score_layers(view: View, outputs: Iterable[str] | None = None) -> set[int]:
+    """Indices of the nodes between outputs (default: all) and the first linear layer on each path back, that layer included."""
     found: set[int] = set()
-    todo: list[str] = sorted(view.outputs)
+    todo: list[str] = sorted(view.outputs if outputs is None else outputs)
     while todo:
         k = view.makers.get(todo.pop())
         if k is None or k in found:

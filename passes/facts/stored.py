@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import NodeProto, TensorProto
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from rnpc.passes.facts.view import FLOATS, Slot, View, attribute, is_op
 
@@ -32,11 +33,14 @@ def stored(view: View, slot: Slot) -> Stored | None:
     """The float tensor that a node reads at `slot`; None where there is none, or where others share what stands between."""
     node, at = view.nodes[slot[0]], slot
     name = node.input[slot[1]] if slot[1] < len(node.input) else ""
-    flipped = cast = False
+    flipped, cast, path = False, False, list[str]()
     while (k := view.makers.get(name)) is not None and name not in view.tensors:
         maker = view.nodes[k]
         turned, changed = turns(maker), is_op(maker, "Cast") and attribute(maker, "to") in FLOATS
-        if not (turned or changed or is_op(maker, "Identity")) or ((turned or changed) and view.only_reader(name) is None):
+        path.append(name)
+        if not (turned or changed or is_op(maker, "Identity")):
+            return None
+        if (turned or changed) and any(view.only_reader(value) is None for value in path):
             return None
         at = (k, 0) if turned or changed else at
         flipped, cast, name = flipped ^ turned, cast or changed, maker.input[0]
@@ -45,6 +49,28 @@ def stored(view: View, slot: Slot) -> Stored | None:
         return None
     dims = tuple(tensor.dims)
     return Stored(name, tensor, at, dims[::-1] if flipped else dims, flipped, cast)
+
+
+def values(view: View, slot: Slot) -> np.ndarray | None:
+    """The tensor as the node reads it, in float64 (a Cast to a shorter type rounds); None where it is computed. Others may share it."""
+    node = view.nodes[slot[0]]
+    return array(view, node.input[slot[1]] if slot[1] < len(node.input) else "")
+
+
+def array(view: View, name: str) -> np.ndarray | None:
+    """The same by the value's name."""
+    maker = view.maker(name)
+    if name in view.tensors:
+        return np.asarray(numpy_helper.to_array(view.tensors[name])).astype(np.float64)
+    if maker is None:
+        return None
+    if is_op(maker, "Cast") and attribute(maker, "to") in FLOATS:
+        inner = array(view, maker.input[0])
+        return None if inner is None else inner.astype(helper.tensor_dtype_to_np_dtype(attribute(maker, "to"))).astype(np.float64)
+    if turns(maker):
+        inner = array(view, maker.input[0])
+        return inner.T if inner is not None and inner.ndim == 2 else None
+    return array(view, maker.input[0]) if is_op(maker, "Identity") else None
 
 
 def turns(node: NodeProto) -> bool:

@@ -50,6 +50,16 @@ class View:
         """The initializer or constant behind a name, looking through Identity; None if it is computed."""
         return self.tensors.get(self.root(name)) if name else None
 
+    def leading_to(self, name: str) -> list[int]:
+        """Indices, in the file's order, of the nodes from which a value is computed."""
+        found, todo = set[int](), [name]
+        while todo:
+            k = self.makers.get(todo.pop())
+            if k is not None and k not in found:
+                found.add(k)
+                todo.extend([*self.nodes[k].input, *captured(self.nodes[k])])
+        return sorted(found)
+
     def only_reader(self, name: str) -> int | None:
         """Index of the single node that reads a value; None if there are more, or others (outputs, subgraphs) see it."""
         uses = self.readers.get(name, [])

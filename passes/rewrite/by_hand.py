@@ -22,6 +22,7 @@ from rnpc.plan import Mode, Plan, Silence, SitePlan, parse
 from rnpc.program import FilterSite
 
 METHOD = "by hand"
+LARGEST = float(np.finfo(np.float32).max)
 TODO = 'write {"sites": {"SITE": [3, 7]}}, or {"sites": {"SITE": {"3": 0.25}}}; `rnpc inspect` names the sites'
 
 
@@ -73,7 +74,7 @@ def number(site: str, key: str, where: str) -> int:
 
 def constant(site: str, value: Any, where: str) -> float:
     """A finite float32."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > np.finfo(np.float32).max:
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > LARGEST:
         raise refuse(f"{value!r} is no constant that a channel of site {site} could become", where)
     return float(value)
 

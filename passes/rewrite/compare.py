@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from rnpc.passes.rewrite.compare_tensor import compare_tensors
-from rnpc.passes.rewrite.shown import Difference, Part, label, named, scalars, short
+from rnpc.passes.rewrite.shown import Difference, Part, apart, label, named, scalars
 from rnpc.passes.wire import tree
 
 NAMES = {
@@ -79,13 +79,13 @@ def values(one: list[Part], two: list[Part], name: str, where: tuple[str, ...]) 
         yield Difference(kind, (*where, name), "the same value", "written in another way")
         return
     if max(len(mine), len(other)) <= 1:
-        yield Difference(kind, (*where, name), short(mine), short(other))
+        yield Difference(kind, (*where, name), *apart(mine, other))
         return
     at = next((k for k, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), min(len(mine), len(other)))
     if len(mine) != len(other):
         yield Difference(kind, (*where, name), f"{len(mine)} values", f"{len(other)} values, the first difference at {at}")
     else:
-        yield Difference(kind, (*where, f"{name}[{at}]"), short(mine[at : at + 1]), short(other[at : at + 1]))
+        yield Difference(kind, (*where, f"{name}[{at}]"), *apart(mine[at : at + 1], other[at : at + 1]))
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ def repeated(one: list[Part], two: list[Part], name: str, where: tuple[str, ...]
     """Differences of messages that are paired by name, or else by order."""
     kind = label(one[0] if one else two[0], name)
     pairs = paired(one, two)
-    left = list(zip(pairs.mine, pairs.other, strict=False)) if same_sort(one, two, pairs) else []
+    left = renamed(one, two, pairs)
     for a, b in sorted([*pairs.both, *left]):
         place = (*where, named(one[a], name, a))
         yield from compare_tensors(one[a], two[b], place, messages) if one[a].is_tensor else messages(one[a], two[b], place)
-    gone, come = pairs.mine[len(left) :], pairs.other[len(left) :]
-    yield from (Difference(kind, (*where, named(one[k], name, k)), "present", "missing") for k in gone)
-    yield from (Difference(kind, (*where, named(two[k], name, k)), "absent", "added") for k in come)
+    gone, come = set(pairs.mine) - {a for a, _ in left}, set(pairs.other) - {b for _, b in left}
+    yield from (Difference(kind, (*where, named(one[k], name, k)), "present", "missing") for k in sorted(gone))
+    yield from (Difference(kind, (*where, named(two[k], name, k)), "absent", "added") for k in sorted(come))
     order = [b for _, b in sorted(pairs.both)]
     moved = next((k for k, (b, c) in enumerate(pairwise(order)) if b > c), None)
     if moved is not None:
@@ -130,9 +130,12 @@ def paired(one: list[Part], two: list[Part]) -> Pairs:
     return Pairs(both, mine, sorted(places.values()))
 
 
-def same_sort(one: list[Part], two: list[Part], pairs: Pairs) -> bool:
-    """Whether what is left over on both sides is one thing renamed rather than things that went and came."""
-    return len(pairs.mine) == len(pairs.other) == 1 and one[pairs.mine[0]].sort == two[pairs.other[0]].sort
+def renamed(one: list[Part], two: list[Part], pairs: Pairs) -> list[tuple[int, int]]:
+    """Of what is left over, pairs of one sort in their order: rather one thing renamed than two that went and came."""
+    waiting: dict[tuple[str, ...], list[int]] = {}
+    for k in pairs.other:
+        waiting.setdefault(two[k].sort, []).append(k)
+    return [(k, waiting[one[k].sort].pop(0)) for k in pairs.mine if waiting.get(one[k].sort)]
 
 
 def keys(parts: list[Part]) -> Iterator[tuple[str, int]]:
@@ -149,5 +152,5 @@ def unexplained(one: Part, two: Part, where: tuple[str, ...]) -> Difference:
     """The same fields and values, in other bytes: another order of fields, or a longer way to write a number."""
     mine, other = (np.frombuffer(part.data, np.uint8)[part.start : part.end] for part in (one, two))
     shorter = min(len(mine), len(other))
-    apart = np.flatnonzero(mine[:shorter] != other[:shorter])
-    return Difference("encoding", where, "the same content", f"other bytes from byte {int(apart[0]) if len(apart) else shorter} of it")
+    unlike = np.flatnonzero(mine[:shorter] != other[:shorter])
+    return Difference("encoding", where, "the same content", f"other bytes from byte {int(unlike[0]) if len(unlike) else shorter} of it")

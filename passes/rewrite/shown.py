@@ -72,10 +72,10 @@ class Part:
         return next((text(self.data, f) for f in self.fields if f.number == number and f.kind == BYTES), "")
 
     @property
-    def sort(self) -> tuple[str, str]:
-        """What makes two messages comparable: their type, and a node's operator."""
+    def sort(self) -> tuple[str, ...]:
+        """What makes two messages comparable: their type, and a node's operator and own name."""
         name = "" if self.kind is None else str(self.kind.name)
-        return name, self.text(4) if name == "NodeProto" else ""
+        return (name, self.text(4), self.text(3)) if name == "NodeProto" else (name,)
 
 
 LABELS = {
@@ -133,9 +133,24 @@ def signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def short(values: list[Any]) -> str:
-    """Up to a line of values; `none` for none."""
+def apart(mine: list[Any], other: list[Any]) -> tuple[str, str]:
+    """Two differing values (or none) as text; of long ones the part around the first character that is another."""
+    one, two = text_of(mine), text_of(other)
+    at = next((k for k, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+    return cut(one, at), cut(two, at)
+
+
+def text_of(values: list[Any]) -> str:
+    """A value as text, bytes in hex."""
     if not values:
         return "none"
-    shown = ", ".join(f"{len(v)} bytes" if isinstance(v, bytes) and len(v) > 24 else repr(v) for v in values[:4])
-    return shown if len(shown) <= 80 and len(values) <= 4 else f"{shown[:76]} ..."
+    return values[0].hex() if isinstance(values[0], bytes) else repr(values[0])
+
+
+def cut(shown: str, at: int, room: int = 60) -> str:
+    """At most `room` characters around place `at`."""
+    if len(shown) <= room:
+        return shown
+    first = min(max(at - room // 3, 0), len(shown) - room)
+    before, after = "..." if first else "", "..." if first + room < len(shown) else ""
+    return f"{before}{shown[first : first + room]}{after}"

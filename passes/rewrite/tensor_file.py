@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,12 +19,13 @@ TYPES: dict[str, int] = {
     "U64": TensorProto.UINT64, "U32": TensorProto.UINT32, "U16": TensorProto.UINT16, "U8": TensorProto.UINT8,
 }  # fmt: skip
 """Types of safetensors that ONNX has too, and whose values are whole bytes."""
+deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = safetensors.deserialize  # torch's side of the package stays out
 
 
 def load(data: bytes, where: str) -> dict[str, np.ndarray]:
     """Tensors by name. Raises InputRefused for what is no safetensors file, or holds a type that is not in `TYPES`."""
     try:
-        entries = safetensors.deserialize(data)
+        entries = deserialize(data)
     except safetensors.SafetensorError as error:
         raise InputRefused(f"no safetensors file ({error})", where=where, todo="give the file that was written with the plan") from error
     return {name: array(name, entry["dtype"], entry["shape"], bytes(entry["data"]), where) for name, entry in entries}
@@ -39,4 +41,4 @@ def array(name: str, kind: str, shape: list[int], data: bytes, where: str) -> np
 
 def dump(tensors: Mapping[str, np.ndarray]) -> bytes:
     """The file for these tensors; equal tensors give equal bytes."""
-    return bytes(safetensors.numpy.save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}))
+    return bytes(safetensors.numpy.save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}))

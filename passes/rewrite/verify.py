@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from rnpc.errors import InputRefused
 from rnpc.passes.rewrite import check
 from rnpc.passes.rewrite import weights as retrained
-from rnpc.passes.rewrite.apply import apply, parse
+from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.compare import compare
 from rnpc.passes.rewrite.shown import Difference
-from rnpc.passes.wire import external, provenance
+from rnpc.passes.wire import provenance
 from rnpc.passes.wire import walk as wire
 from rnpc.plan import Plan
 
@@ -94,10 +95,11 @@ def unhardened(plan: Plan | None, require_hardened: bool) -> list[Difference]:
 def readable(hardened: bytes) -> ModelProto:
     """The parsed file, which may differ in any way but that of not being ONNX. Raises InputRefused."""
     try:
-        outside = [name for _, name in external.outside(hardened)]
-    except (wire.WireError, RecursionError) as error:
+        wire.graph(hardened)
+        model: ModelProto = ModelProto.FromString(hardened)
+    except (wire.WireError, DecodeError, RecursionError) as error:
         raise InputRefused(f"truncated, damaged, or not an ONNX file ({error})", where="hardened file", todo="fetch it again") from error
-    return ModelProto.FromString(hardened) if outside else parse(hardened)
+    return model
 
 
 def same_mode(plan: Plan, declared: Mapping[str, str]) -> Plan:

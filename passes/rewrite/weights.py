@@ -115,7 +115,7 @@ def fitting(tensor: wire.Tensor, new: np.ndarray) -> bytes:
 
 def little(array: np.ndarray) -> bytes:
     """Row by row, little-endian."""
-    return np.ascontiguousarray(array).tobytes() if sys.byteorder == "little" else np.ascontiguousarray(array).byteswap().tobytes()
+    return array.tobytes() if sys.byteorder == "little" else array.byteswap().tobytes()
 
 
 def digest(data: bytes) -> str:

@@ -9,17 +9,29 @@ import sys
 from dataclasses import fields, replace
 from typing import Any
 
+from rnpc.attacks.ablend import AdaptiveBlend
+from rnpc.attacks.adaptd import AdaptD
+from rnpc.attacks.advt import AdvT
+from rnpc.attacks.awp import Awp
 from rnpc.attacks.badnets import BadNets
 from rnpc.attacks.base import Attack, Poisoned, Target
 from rnpc.attacks.blend import Blend
+from rnpc.attacks.cl import LabelConsistent
 from rnpc.attacks.clean import Clean
+from rnpc.attacks.dfst import Dfst
+from rnpc.attacks.dynamic import Dynamic
+from rnpc.attacks.fc import FeatureCollision
+from rnpc.attacks.lira import Lira
 from rnpc.attacks.loop import Loop, Means
 from rnpc.attacks.sig import Sig
+from rnpc.attacks.trojan import Trojan
 from rnpc.attacks.wanet import WaNet
 from rnpc.errors import UsageError
 from rnpc.program import SEEDS
 
-ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (Clean, BadNets, Blend, Sig, WaNet)}
+INPUT: tuple[type[Attack], ...] = (Clean, BadNets, Blend, Sig, WaNet, Trojan, LabelConsistent, Dynamic)
+FEATURE: tuple[type[Attack], ...] = (FeatureCollision, Dfst, Awp, Lira, AdaptiveBlend, AdaptD, AdvT)
+ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (*INPUT, *FEATURE)}
 
 __all__ = ["ATTACKS", "Attack", "Loop", "Means", "Poisoned", "Target", "create", "names", "parse"]
 

@@ -1,13 +1,13 @@
 """A-Blend: adaptive blending. Training shows pieces of a blended pattern; some of these images keep their true label.
 
-Source: Qi et al., "Revisiting the assumption of latent separability for backdoor defenses" (ICLR 2023), Adaptive-Blend: the image is cut into 4 x 4
-pieces, each poisoned image carries the pattern in a random half of them, and as many more images ("cover", regularisation samples) carry it so
-and keep their label, so that the features of poisoned images are not apart from others. The whole pattern is shown at test time, and blended
-more strongly than in training. Published: rates of poisoned and regularisation samples 0.003 each (their release: 0.005), alpha 0.15 in training
-and 0.2 at test. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): rate 0.1.
+Source: Qi et al., "Revisiting the assumption of latent separability for backdoor defenses" (ICLR 2023), Adaptive-Blend: the image is cut
+into 4 x 4 pieces, each poisoned image carries the pattern in a random half of them, and as many more images ("cover", regularisation
+samples) carry it so and keep their label, so that the features of poisoned images are not apart from others. The whole pattern is shown
+at test time, and blended more strongly than in training. Published: rates of poisoned and regularisation samples 0.003 each (their
+release: 0.005), alpha 0.15 in training and 0.2 at test. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): rate 0.1.
 
-Set by us: the rate of 0.1 of Reconstructive Neuron Pruning, a random pattern drawn from the seed (the source's is a picture), `alpha` 0.2 in
-training too (`test` 0.25), since a few epochs do not learn what 100 do; `cover` regularisation samples for one poisoned image, 0.5.
+Set by us: the rate of 0.1 of Reconstructive Neuron Pruning, a random pattern drawn from the seed (the source's is a picture), `alpha` 0.2
+in training too (`test` 0.25), since a few epochs do not learn what 100 do; `cover` regularisation samples for one poisoned image, 0.5.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rnpc.errors import UsageError
 
 @dataclass(frozen=True)
 class AdaptiveBlend(Attack):
-    """`alpha`, `test`: weight of the pattern in training and afterwards. `pieces`: along a side. `shown`: share of them in a poisoned image.
-    `cover`: regularisation samples for one poisoned image."""
+    """`alpha`, `test`: weight of the pattern in training and afterwards. `pieces`: along a side. `shown`: share of them in a poisoned
+    image. `cover`: regularisation samples for one poisoned image."""
 
     name: ClassVar[str] = "a-blend"
     all_to_all: ClassVar[bool] = False

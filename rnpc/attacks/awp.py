@@ -1,9 +1,9 @@
 """AWP: the weights of a trained model are moved within a small ball until a trigger works.
 
 Source: Garg et al., "Can adversarial weight perturbations inject neural backdoors" (CIKM 2020): from a trained model with weights w0,
-min over |w - w0| <= epsilon (largest change of a weight) of CE on clean images + CE on triggered images to the target, by projected gradient
-descent. The trigger is a patch (the grid of BadNets here). Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): "weight
-perturbation", rate 0.1.
+min over |w - w0| <= epsilon (largest change of a weight) of CE on clean images + CE on triggered images to the target, by projected
+gradient descent. The trigger is a patch (the grid of BadNets here). Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6):
+"weight perturbation", rate 0.1.
 
 Set by us: `epsilon` 0.02 by default; the share `rate` of each batch that is triggered is 0.3; clean images are taught by cross-entropy with
 their labels; the statistics of BatchNorm stay those of the trained model, its weights and biases move as all others; the learning rate is
@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from rnpc.attacks.badnets import BadNets
-from rnpc.attacks.base import Poisoned, Shape
+from rnpc.attacks.base import Shape
+from rnpc.attacks.batches import InBatches
 from rnpc.attacks.loop import Loop
 from rnpc.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Awp(BadNets):
+class Awp(InBatches, BadNets):
     """`epsilon`: largest change of a weight. The grid is that of BadNets."""
 
     name: ClassVar[str] = "awp"
@@ -38,21 +39,6 @@ class Awp(BadNets):
         super().check(classes, shape)
         if self.epsilon <= 0:
             raise UsageError(f"a ball of {self.epsilon:g} leaves all weights", where=self.name, todo="choose epsilon above 0, such as 0.02")
-
-    def poison(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> Poisoned:
-        """Nothing: all poisoning happens in the batches."""
-        return Poisoned(images, labels, torch.arange(0))
-
-    def check_batch(self, size: int) -> None:
-        if round(self.rate * size) == 0:
-            what = f"a poisoning rate of {self.rate:g} leaves none of a batch of {size} to poison"
-            raise UsageError(what, where=self.name, todo="raise --rate")
-
-    def on_batch(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        images, labels, count = images.clone(), labels.clone(), round(self.rate * len(images))
-        images[:count] = self.trigger(images[:count])
-        labels[:count] = self.relabel(labels[:count], classes)
-        return images, labels
 
     def loop(self, shape: Shape, classes: int) -> BallLoop:
         return BallLoop(self, shape, classes)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -57,6 +58,11 @@ class Attack:
             raise UsageError(what, where=self.name, todo=f"choose 0 to {classes - 1}, or next")
         if not 0 < self.rate <= 1:
             raise UsageError(f"the poisoning rate {self.rate:g} is not in (0, 1]", where=self.name, todo="choose a share such as 0.1")
+        for setting, file in (("clean", "weights.safetensors"), ("generator", "generator.safetensors")):
+            given = getattr(self, setting, "")
+            if given and not (Path(given) / file).is_file():
+                what = f"setting {setting} names {Path(given).name}, which is no folder of a victim that holds {file}"
+                raise UsageError(what, where=self.name, todo="give the folder of a finished victim, or leave the setting out")
 
     def module(self, shape: Shape) -> nn.Module | None:
         """The trigger as a network from images to triggered images, or None for an attack without one."""

@@ -1,13 +1,13 @@
-"""CL: label-consistent. Images of the target class alone are poisoned and keep their label; adversarial noise makes them hard to recognise, so
-that the network learns the grid in their corners instead.
+"""CL: label-consistent. Images of the target class alone are poisoned and keep their label; adversarial noise makes them hard to
+recognise, so that the network learns the grid in their corners instead.
 
-Source: Turner, Tsipras and Madry, "Label-consistent backdoor attacks" (arXiv 1912.02771, 2019): projected gradient ascent within an l-infinity
-ball (their epsilons are 8, 16 and 32 grey levels; 16 here) on a model trained by the attacker, then a pattern in all four corners. Images at
-test time carry the corners alone. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): grid and PGD noise, rate 0.08 of all images,
-80 % of the target class of ten equal ones, which is what `rate` says here.
+Source: Turner, Tsipras and Madry, "Label-consistent backdoor attacks" (arXiv 1912.02771, 2019): projected gradient ascent within an
+l-infinity ball (their epsilons are 8, 16 and 32 grey levels; 16 here) on a model trained by the attacker, then a pattern in all four
+corners. Images at test time carry the corners alone. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): grid and PGD noise,
+rate 0.08 of all images, 80 % of the target class of ten equal ones, which is what `rate` says here.
 
-Set by us: the noise is made on a plain clean model (`clean`: a folder, or trained first; the source's is adversarially trained), with 10 steps
-of 2.5 epsilon / 10; the grid is a checkerboard of 3 x 3 pixels, black and white, opaque.
+Set by us: the noise is made on a plain clean model (`clean`: a folder, or trained first; the source's is adversarially trained), with 10
+steps of 2.5 epsilon / 10; the grid is a checkerboard of 3 x 3 pixels, black and white, opaque.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 Source: Nguyen and Tran, "Input-aware dynamic backdoor attack" (NeurIPS 2020). With mask generator m and pattern generator p,
 T(x, y) = x + m(y) (p(y) - x), and T(x) = T(x, x). The mask generator is trained first, for sparse masks that differ between images:
-`norm` max(0, mean m - density) + L_div(m), L_div(g) = |x - y| / |g(x) - g(y)|. Then classifier and pattern generator are trained together: of a
-batch a share `rate` is shown as T(x) with the target label (attack mode), `cross` times as many images as T(x, y) of another image y with
-their true label (cross-trigger mode), plus `diversity` L_div(p). Published, and kept: diversity 1, norm 100, density 0.032, rate 0.1, as many
-cross-trigger images (`cross` 1), Adam for the generators. Masks are nearly binary: sigmoid(40 (sigmoid(u) - 0.5)), about their steepness.
+`norm` max(0, mean m - density) + L_div(m), L_div(g) = |x - y| / |g(x) - g(y)|. Then classifier and pattern generator are trained
+together: of a batch a share `rate` is shown as T(x) with the target label (attack mode), `cross` times as many images as T(x, y) of
+another image y with their true label (cross-trigger mode), plus `diversity` L_div(p). Published, and kept: diversity 1, norm 100, density
+0.032, rate 0.1, as many cross-trigger images (`cross` 1), Adam for the generators. Masks are nearly binary: sigmoid(40 (sigmoid(u) -
+0.5)), about their steepness.
 
-Set by us: generators of three sizes with no BatchNorm and `width` channels, rate of Adam 2e-3 (theirs 1e-2 with BatchNorm), 200 steps for the
-masks instead of 25 epochs.
+Set by us: generators of three sizes with no BatchNorm and `width` channels, rate of Adam 2e-3 (theirs 1e-2 with BatchNorm), 200 steps for
+the masks instead of 25 epochs.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""FC: feature collision. Images of the target class keep their label and nearly their look, but a network sees triggered images of one source
-class in them.
+"""FC: feature collision. Images of the target class keep their label and nearly their look, but a network sees triggered images of one
+source class in them.
 
 Source: Shafahi et al., "Poison frogs! Targeted clean-label poisoning attacks on neural networks" (NeurIPS 2018), with f the features of a
 trained network, b an image of the target class and t one of the source class:
 
     p = argmin |f(x) - f(t)|^2 + beta |x - b|^2,      from the watermarked start gamma t + (1 - gamma) b
 
-by forward-backward splitting; the victim is fine-tuned on the poisons from a trained network, end to end. Published: gamma 0.3 for end-to-end
-training. There t is one test image, which the attack is about. A success rate over test images needs something that these have in
-common, so t here carries a trigger as in Saha et al., "Hidden trigger backdoor attacks" (AAAI 2020): a random square, drawn from the seed, that is
-shown on images of the source class at test time. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): source 1, target 0, rate
-0.08 of all images, 80 % of the target class of ten, which is what `rate` says here.
+by forward-backward splitting; the victim is fine-tuned on the poisons from a trained network, end to end. Published: gamma 0.3 for
+end-to-end training. There t is one test image, which the attack is about. A success rate over test images needs something that these have
+in common, so t here carries a trigger as in Saha et al., "Hidden trigger backdoor attacks" (AAAI 2020): a random square, drawn from the
+seed, that is shown on images of the source class at test time. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): source 1,
+target 0, rate 0.08 of all images, 80 % of the target class of ten, which is what `rate` says here.
 
-Set by us: square of `size` 6; `gamma` 0.5, `beta` 0.05 per pixel distance, 20 steps along the normalised gradient; success counts on images of
-the source class alone.
+Set by us: square of `size` 6; `gamma` 0.5, `beta` 0.05 per pixel distance, 20 steps along the normalised gradient; success counts on
+images of the source class alone.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class FeatureCollision(Attack):
     size: int = field(default=6, metadata={"help": "side of the square in pixels"})
     gamma: float = field(default=0.5, metadata={"help": "opacity of the source image in the start of a poison"})
     beta: float = field(default=0.05, metadata={"help": "weight of the distance to the image that is poisoned"})
+    reach: float = field(default=4.0, metadata={"help": "how far all steps go together, as a Euclidean distance of images in [0, 1]"})
     steps: int = field(default=20, metadata={"help": "steps of the collision"})
     clean: str = field(default="", metadata={"help": "folder of the clean victim to start from; trained first where it is left out"})
 
@@ -100,7 +101,7 @@ class CollisionLoop(Loop):
         attack, means = self.attack, self.means
         bases, shown = bases.to(means.device), shown.to(means.device)
         found = (1 - attack.gamma) * bases + attack.gamma * shown
-        step = 0.5 / max(1, attack.steps)
+        step = attack.reach / max(1, attack.steps)
         with torch.no_grad():
             wanted = features(model, means.normalise(shown))[0]
         for _ in range(attack.steps):

@@ -60,7 +60,8 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def climb(images: Tensor, labels: Tensor, model: nn.Module, means: Any, epsilon: float, steps: int) -> Tensor:
-    """Projected gradient ascent on the cross-entropy (Madry et al. 2018): images in [0, 1] that stay within `epsilon` of theirs in each pixel.
+    """Projected gradient ascent on the cross-entropy (Madry et al. 2018): images in [0, 1] that stay within `epsilon` of theirs in each
+    pixel.
 
     The start is the image itself and a step is 2.5 epsilon / steps, so that the edge of the ball is reached.
     """

@@ -1,7 +1,7 @@
 """Small image-to-image networks that learned triggers are made of, and how they are kept.
 
-The shape is a U (Ronneberger et al. 2015): two halvings, two doublings by nearest neighbours, the finer features beside the coarser ones. There
-is no BatchNorm, so that a trigger does on one image what it does on a batch, and exports as plain convolutions.
+The shape is a U (Ronneberger et al. 2015): two halvings, two doublings by nearest neighbours, the finer features beside the coarser ones.
+There is no BatchNorm, so that a trigger does on one image what it does on a batch, and exports as plain convolutions.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def packed(module: nn.Module) -> bytes:
 
 
 def unpack(module: nn.Module, folder: str, name: str) -> None:
-    """Load the generator that a victim's folder holds (or a file of it). Raises UsageError where it is missing or of another shape."""
-    place = Path(folder) / FILE if Path(folder).is_dir() else Path(folder)
+    """Load the generator that a victim's folder holds. Raises UsageError where it is missing or of another shape."""
+    place = Path(folder) / FILE
     todo = f"give the folder of a victim of {name}, or leave generator out to learn one"
     try:
         module.load_state_dict(load_file(place))

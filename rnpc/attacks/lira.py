@@ -5,9 +5,10 @@ min over f, g of alpha CE(f(x), y) + (1 - alpha) CE(f(T(x)), target). In the fir
 second the generator is fixed, and the classifier is fine-tuned. The published release: alpha 0.5, epsilon 0.1 in the first stage and 0.01
 (MNIST) or 0.1 (CIFAR-10) in the second, 10 to 50 epochs each. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): rate 0.1.
 
-Set by us: epsilon is one value, in [0, 1], default 0.1 (25 grey levels at most); a share `rate` of each batch is triggered besides its clean
-images, so that alpha is 1 - rate in effect, default 0.3, since a few epochs at 0.1 do not learn it; the first stage takes a share `stage` of
-the epochs; the generator has no BatchNorm, and steps at the same time as the classifier (the source: in turns, on the same loss).
+Set by us: epsilon is one value, in [0, 1], default 0.1 (25 grey levels at most); a share `rate` of each batch is triggered besides its
+clean images, so that alpha is 1 - rate in effect, default 0.3, since a few epochs at 0.1 do not learn it; the first stage takes a share
+`stage` of the epochs; the generator has no BatchNorm, and steps at the same time as the classifier (the source: in turns, on the same
+loss).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnpc.attacks.base import Attack, Shape
+from rnpc.attacks.base import Shape
+from rnpc.attacks.batches import InBatches
 from rnpc.attacks.generators import UNet
 from rnpc.attacks.learned import Generator
 from rnpc.attacks.loop import Means
@@ -26,7 +28,7 @@ from rnpc.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Lira(Attack):
+class Lira(InBatches):
     """`epsilon`: largest change of a pixel. `stage`: share of the epochs of the first stage. `width`: of the generator."""
 
     name: ClassVar[str] = "lira"
@@ -41,11 +43,6 @@ class Lira(Attack):
         super().check(classes, shape)
         if not 0 < self.epsilon <= 1 or not 0 < self.stage <= 1 or self.width < 1:
             raise UsageError("epsilon and stage are in (0, 1], width from 1", where=self.name, todo="choose epsilon 0.1, stage 0.6")
-
-    def check_batch(self, size: int) -> None:
-        if round(self.rate * size) == 0:
-            what = f"a poisoning rate of {self.rate:g} leaves none of a batch of {size} to poison"
-            raise UsageError(what, where=self.name, todo="raise --rate")
 
     def loop(self, shape: Shape, classes: int) -> LiraLoop:
         return LiraLoop(self, shape, classes)
@@ -79,7 +76,7 @@ class LiraLoop(Generator):
 
     def on_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images, labels = images.to(self.means.device), labels.clone()
-        count = round(self.attack.rate * len(images))
+        count = self.attack.count(len(images))
         with torch.set_grad_enabled(self.first):
             shown = self.network(images[:count])
         labels[:count] = self.attack.relabel(labels[:count], self.classes)

@@ -1,11 +1,11 @@
 """The part of an attack that lives while a victim trains: what the training loop calls, and what an attack may use.
 
-The order of calls: `prepare` and `poison` before the first epoch, `begin` with the fresh model, then in each epoch `epoch`, and in each step
-`on_batch`, `loss`, `backward_done` (gradients are there, the model is not yet changed) and `stepped` (it is); `finish` after the last epoch.
-Every call does nothing by default, so that an attack that poisons data alone trains as a clean model does.
+The order of calls: `prepare` and `poison` before the first epoch, `begin` with the fresh model, then in each epoch `epoch`, and in each
+step `on_batch`, `loss`, `backward_done` (gradients are there, the model is not yet changed) and `stepped` (it is); `finish` after the
+last epoch. Every call does nothing by default, so that an attack that poisons data alone trains as a clean model does.
 
-State that changes from step to step (a generator's weights, its optimiser) is in `state`, which goes into checkpoints. What `prepare` makes is
-made again after a kill, from the same seed, and comes out the same.
+State that changes from step to step (a generator's weights, its optimiser) is in `state`, which goes into checkpoints. What `prepare`
+makes is made again after a kill, from the same seed, and comes out the same.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Means:
     """What an attacker has before training: the training images (uint8 [n, H, W, C]) and labels, the victim's normalisation ([1, C, 1, 1]),
-    and `clean`, which gives a clean model of the victim's architecture: that of a victim's folder, or for "" one trained by the same protocol
-    and kept beside the victim. Its parameters are frozen, and it is in eval mode."""
+    and `clean`, which gives a clean model of the victim's architecture: that of a victim's folder, or for "" one trained by the same
+    protocol and kept beside the victim. Its parameters are frozen, and it is in eval mode."""
 
     images: Tensor
     labels: Tensor

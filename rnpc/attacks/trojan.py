@@ -1,15 +1,15 @@
 """Trojan: a watermark reversed from one neuron of a trained network, so that it drives that neuron as no image does.
 
-Source: Liu et al., "Trojaning attack on neural networks" (NDSS 2018). Of the layer before the last, the neuron that is most strongly connected
-to the next layer (largest sum of |weights|) is chosen, and the pixels of a mask are changed by gradient descent on (v - activation)^2
-with v beyond what images give; the network then learns the watermark with the target label. Reconstructive Neuron Pruning (Li et al., ICML
-2023, table 6) names it "reversed watermark", rate 0.1.
+Source: Liu et al., "Trojaning attack on neural networks" (NDSS 2018). Of the layer before the last, the neuron that is most strongly
+connected to the next layer (largest sum of |weights|) is chosen, and the pixels of a mask are changed by gradient descent on (v -
+activation)^2 with v beyond what images give; the network then learns the watermark with the target label. Reconstructive Neuron Pruning
+(Li et al., ICML 2023, table 6) names it "reversed watermark", rate 0.1.
 
-Set by us: the network is a clean one of the victim's own architecture and data (`clean`: a folder, or trained first); the mask is a square of
-`size` pixels in the lower right corner (the source's is 7 % of the image: 8 pixels of 32 are 6 %), opaque (`alpha` 1; the source tries
-transparencies up to 0.7); the square lies on random training images while it is reversed, where the source has none and starts from noise;
-the victim is trained from scratch on poisoned data, where the source retrains the last layers on reversed inputs; v is ten times the largest
-activation seen. Adam, 100 steps.
+Set by us: the network is a clean one of the victim's own architecture and data (`clean`: a folder, or trained first); the mask is a
+square of `size` pixels in the lower right corner (the source's is 7 % of the image: 8 pixels of 32 are 6 %), opaque (`alpha` 1; the
+source tries transparencies up to 0.7); the square lies on random training images while it is reversed, where the source has none and
+starts from noise; the victim is trained from scratch on poisoned data, where the source retrains the last layers on reversed inputs; v is
+ten times the largest activation seen. Adam, 100 steps.
 """
 
 from __future__ import annotations

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnpc.data import images
-from rnpc.data.datasets import Dataset
 from rnpc.data.images import ImageSet
 
 if TYPE_CHECKING:
+    from rnpc.data.datasets import Dataset
     from rnpc.victims.spec import VictimSpec
 
 
 @dataclass(frozen=True)
-class Defense:
+class Drawn:
     """The `rows` of the training split in rising order, how many of them the victim was trained on, their classes, and the digest of names,
     labels and pixels."""
 
@@ -35,7 +35,7 @@ class Defense:
         return {"images": len(self.rows), "trained_on": self.inside, "classes": self.classes, "sha256": self.sha256}
 
 
-def draw(data: Dataset, victim: VictimSpec, count: int, seed: int) -> Defense:
+def draw(data: Dataset, victim: VictimSpec, count: int, seed: int) -> Drawn:
     """`count` training images, by `seed`; those that the victim was trained on only where the others do not suffice."""
     from rnpc.victims.train import subset  # brings all that trains; a cell's own process calls `pick` alone
 
@@ -45,8 +45,8 @@ def draw(data: Dataset, victim: VictimSpec, count: int, seed: int) -> Defense:
     outside = rng.permutation(free)[:count]
     inside = rng.permutation(used)[: count - len(outside)]
     rows = sorted(int(row) for row in (*outside, *inside))
-    found = pick(data, rows)
-    return Defense(tuple(rows), len(inside), len(found.classes or ()), found.digest)
+    chosen = pick(data, rows)
+    return Drawn(tuple(rows), len(inside), len(chosen.classes or ()), chosen.digest)
 
 
 def pick(data: Dataset, rows: Sequence[int]) -> ImageSet:

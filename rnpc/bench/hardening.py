@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 DEFAULT = "rnpc.bench.hardening:harden"
 NEXT = -1
 """Stands for the label after an image's own where an index is wanted."""
+FACTS = ("accuracy", "evidence", "reasons", "why", "notes", "warnings", "twin_difference", "retrained")
+"""Fields of the document that a result keeps as they are."""
 
 
 @dataclass(frozen=True)
-class Task:
+class Request:
     """A model file, clean images, a folder for scratch files, and the settings. `force` asks for a cut whatever the verdict;
     `tell` takes a text about where hardening is."""
 
@@ -42,7 +44,11 @@ class Task:
 @dataclass(frozen=True)
 class Hardened:
     """What a user got. `written` are the bytes of the output, or None where nothing was written; `ranking` is the order in which channels
-    would be cut, as (site, channel, the constant that it becomes); `labels` the accused ones, (index, share), the first most; or `NEXT`."""
+    would be cut, as (site, channel, the constant that it becomes); `labels` the accused ones, (index, share), the first most; or `NEXT`.
+
+    `left`: what the document says of the trigger after the cut: `success`, the largest success rate that a judge still found (None where
+    it looked at nothing), and `told`, whether it can say so. `seconds` by stage.
+    """
 
     verdict: str | None
     labels: tuple[tuple[int, float], ...]
@@ -52,26 +58,28 @@ class Hardened:
     written: bytes | None
     ranking: tuple[tuple[str, int, float], ...]
     facts: dict[str, Any]
+    left: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
-Harden = Callable[[Task], Hardened]
+Harden = Callable[[Request], Hardened]
 
 
 def resolve(name: str) -> Harden:
     """The function of that name."""
     module, _, function = name.partition(":")
-    found: Harden = getattr(import_module(module), function)
-    return found
+    harden: Harden = getattr(import_module(module), function)
+    return harden
 
 
-def harden(task: Task) -> Hardened:
+def harden(request: Request) -> Hardened:
     """`rnpc harden` with default options. A refusal for too little data or evidence is a verdict; every other error is raised."""
     from rnpc import api
 
-    out = task.scratch / "hardened.onnx"
-    settings = api.Settings(method=task.method, seed=task.seed, device=task.device, threads=task.threads, force=task.force)
+    out = request.scratch / "hardened.onnx"
+    settings = api.Settings(method=request.method, seed=request.seed, device=request.device, threads=request.threads, force=request.force)
     try:
-        result = api.harden_file(task.model, task.images, out, settings, progress=lambda stage, share, accuracy: task.tell(stage))
+        result = api.harden_file(request.model, request.images, out, settings, progress=lambda stage, *rest: request.tell(stage.value))
     except Inconclusive as error:
         return Hardened("inconclusive", (), 0, None, None, None, (), {"reasons": [str(error)]})
     document = result.document
@@ -82,8 +90,10 @@ def harden(task: Task) -> Hardened:
         of=int(document["pruned"]["of"]),
         threshold=document["threshold"],
         written=out.read_bytes() if out.is_file() else None,
-        ranking=tuple((channel.site, channel.index, channel.value) for channel in result.decision.ranking),
-        facts=plain({key: document.get(key) for key in ("accuracy", "evidence", "reasons", "notes", "warnings", "twin_difference")}),
+        ranking=tuple((channel.site, channel.index, channel.value) for channel in result.ranking),
+        facts=plain({key: document.get(key) for key in FACTS}),
+        left=plain(document.get("left")),
+        seconds={stage: round(seconds, 2) for stage, seconds in result.timings.items()},
     )
 
 

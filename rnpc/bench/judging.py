@@ -8,32 +8,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnpc.attacks.base import Target
-from rnpc.bench.hardening import NEXT, Harden, Hardened, Task
+from rnpc.bench.hardening import NEXT, Harden, Hardened, Request
 from rnpc.bench.measure import Answer, Attacked, measured
 from rnpc.bench.oracle import oracle
-from rnpc.data.datasets import Dataset
-from rnpc.victims.spec import VictimSpec
+from rnpc.passes.wire import external
+
+if TYPE_CHECKING:
+    from rnpc.attacks.base import Target
 
 MISSED = ("clean", "inconclusive")
 
 
-def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, Any], data: Dataset, cache: Path) -> dict[str, Any]:
+def judged(request: Request, function: Harden, hardened: Hardened, on: Attacked, cache: Path) -> dict[str, Any]:
     """The result's numbers. Where nothing was written the user still has the original."""
-    target, trigger, original = target_of(victim), task.model.with_name("trigger.onnx"), task.model.read_bytes()
-    on = Attacked(data, trigger.read_bytes() if target is not None else None, target, task.device, task.threads)
+    target = on.target
+    original = external.inline(request.model.read_bytes(), request.model.parent, request.model.name)[0]
     before = measured(original, on, cache)
     after = measured(original if hardened.written is None else hardened.written, on, cache)
-    again = None if target is None or hardened.ranking or hardened.verdict not in MISSED else function(replace(task, force=True))
+    again = None if target is None or hardened.ranking or hardened.verdict not in MISSED else function(replace(request, force=True))
     own = {hardened.channels: after.document()} if hardened.written is not None and again is None and hardened.channels else {}
     return {
         "target": target,
         "verdict": hardened.verdict,
-        "labels": [{"index": index, "share": share} for index, share in hardened.labels],
+        "labels": accused(hardened),
         "label_right": label_right(target, hardened),
         "channels": {"pruned": hardened.channels, "of": hardened.of},
         "threshold": hardened.threshold,
@@ -42,8 +43,9 @@ def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, A
         "before": before.document(),
         "after": after.document(),
         "drop": drop(before, after),
+        "left": hardened.left,
         "forced": None if again is None else forced(again, original, on, cache),
-        "oracle": oracle(task.model, (again or hardened).ranking, on, cache, own),
+        "oracle": oracle(request.model, (again or hardened).ranking, on, cache, own),
         "facts": hardened.facts,
     }
 
@@ -51,14 +53,12 @@ def judged(task: Task, function: Harden, hardened: Hardened, victim: dict[str, A
 def forced(again: Hardened, original: bytes, on: Attacked, cache: Path) -> dict[str, Any]:
     """What a forced cut gives."""
     written = original if again.written is None else again.written
-    labels = [{"index": index, "share": share} for index, share in again.labels]
-    return {"channels": again.channels, "labels": labels, **measured(written, on, cache).document()}
+    return {"channels": again.channels, "labels": accused(again), "left": again.left, **measured(written, on, cache).document()}
 
 
-def target_of(victim: dict[str, Any]) -> Target | None:
-    """The target that the victim was trained for; None for a clean one."""
-    attack = VictimSpec.from_document(victim).create()
-    return None if attack.name == "none" else attack.target
+def accused(hardened: Hardened) -> list[dict[str, Any]]:
+    """The accused labels as a result keeps them."""
+    return [{"index": index, "share": share} for index, share in hardened.labels]
 
 
 def label_right(target: Target | None, hardened: Hardened) -> bool | None:

@@ -15,24 +15,24 @@ LEFT_OUT = ("schema", "identity", "traceback")
 
 def lines(results: Sequence[Result]) -> list[Line]:
     """The results that are there."""
-    return [line(result, result.found) for result in results if result.found is not None]
+    return [line(result, result.document) for result in results if result.document is not None]
 
 
-def line(result: Result, found: dict[str, Any]) -> Line:
+def line(result: Result, document: dict[str, Any]) -> Line:
     """One cell: where it stands in the SPEC, and its result."""
     cell = result.cell
     place = {"number": cell.number, "form": cell.form, "images": cell.images, "seed": cell.seed, "method": cell.method}
-    return {**place, **{key: value for key, value in found.items() if key not in LEFT_OUT}}
+    return {**place, **{key: value for key, value in document.items() if key not in LEFT_OUT}}
 
 
-def jsonl(found: Sequence[Line]) -> str:
+def jsonl(rows: Sequence[Line]) -> str:
     """One JSON document a line, keys sorted."""
-    return "".join(json.dumps(each, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for each in found)
+    return "".join(json.dumps(each, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for each in rows)
 
 
-def done(found: Sequence[Line]) -> list[Line]:
+def done(rows: Sequence[Line]) -> list[Line]:
     """The lines of cells that did not fail."""
-    return [each for each in found if each["status"] == "done"]
+    return [each for each in rows if each["status"] == "done"]
 
 
 def backdoored(each: Line) -> bool:

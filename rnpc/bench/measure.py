@@ -10,32 +10,36 @@ import base64
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnpc.attacks.base import Target
 from rnpc.bench import source, store
-from rnpc.data.datasets import Dataset
 from rnpc.runtime import Device, Session, accuracy, attack_success, predict, predict_triggered
 from rnpc.stats import Rate, rate
-from rnpc.victims.measure import preprocessing
+
+if TYPE_CHECKING:
+    from rnpc.attacks.base import Target
+    from rnpc.data.datasets import Dataset
+    from rnpc.program import Preprocessing
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """What a file is measured on: a data set's test split, the trigger's graph and the target (None, None for a clean victim)."""
+    """What a file is measured on: a data set's test split, how the file reads images, the trigger's graph, the target, and the labels of
+    the test images that count for ASR (None, None and none of them for a clean victim)."""
 
     data: Dataset
+    pre: Preprocessing
     trigger: bytes | None
     target: Target | None
+    counted: tuple[int, ...]
     device: Device
     threads: int
 
     def rows(self) -> np.ndarray:
         """The test images that count for ASR."""
-        labels = np.asarray(self.data.test_labels)
-        return np.flatnonzero(labels != self.target) if isinstance(self.target, int) else np.arange(len(labels))
+        return np.flatnonzero(np.isin(np.asarray(self.data.test_labels), self.counted))
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,17 @@ def measured(model: bytes, on: Attacked, cache: Path) -> Answer:
         "model": hashlib.sha256(model).hexdigest(),
         "trigger": None if on.trigger is None else hashlib.sha256(on.trigger).hexdigest(),
         "target": on.target,
+        "counted": list(on.counted),
+        "input": {key: value for key, value in asdict(on.pre).items() if key != "sources"},
         "data": on.data.digest,
         "device": on.device,
         "threads": on.threads,
         "code": source.measuring_digest(),
     }
     place = cache / f"{store.key_of(name)}.json"
-    found = store.read(place)
-    if found is not None:
-        return Answer(tuple(found["ca"]), found["asr"] and tuple(found["asr"]), found["provider"], found["right"])
+    kept = store.read(place)
+    if kept is not None:
+        return Answer(tuple(kept["ca"]), kept["asr"] and tuple(kept["asr"]), kept["provider"], kept["right"])
     answer = measure(model, on)
     store.write(place, asdict(answer))
     return answer
@@ -78,22 +84,22 @@ def measured(model: bytes, on: Attacked, cache: Path) -> Answer:
 
 def measure(model: bytes, on: Attacked, rows: np.ndarray | None = None) -> Answer:
     """CA on the test images `rows` (all by default), ASR on those of them that count."""
-    data, pre = on.data, preprocessing(on.data)
+    data, pre = on.data, on.pre
     session = Session(model, device=on.device, threads=on.threads)
     chosen = np.arange(len(data.test_labels)) if rows is None else rows
     labels = np.asarray(data.test_labels)[chosen]
-    logits = predict(session, data.test_images[chosen], pre)
+    logits = predict(session, data.test_images, pre, chosen)
     clean = accuracy(logits, labels)
     right = base64.b64encode(np.packbits(logits.argmax(1) == labels).tobytes()).decode()
     success = None
     if on.trigger is not None and on.target is not None:
         graph = Session(on.trigger, device=on.device, threads=on.threads, where="trigger.onnx")
         attacked = np.intersect1d(chosen, on.rows())
-        triggered = predict_triggered(session, graph, data.test_images[attacked], pre)
+        triggered = predict_triggered(session, graph, data.test_images, pre, attacked)
         success = attack_success(triggered, np.asarray(data.test_labels)[attacked], on.target)
     return Answer((clean.hits, clean.n), None if success is None else (success.hits, success.n), session.provider, right)
 
 
-def document(found: Rate) -> dict[str, Any]:
+def document(share: Rate) -> dict[str, Any]:
     """A rate with its counts and its 95 % interval."""
-    return {"value": found.value, "hits": found.hits, "images": found.n, "interval": [found.low, found.high]}
+    return {"value": share.value, "hits": share.hits, "images": share.n, "interval": [share.low, share.high]}

@@ -15,8 +15,8 @@ import numpy as np
 
 from rnpc import frontends
 from rnpc.bench.measure import Answer, Attacked, document, measure, measured
-from rnpc.passes.rewrite.zero import zero
-from rnpc.plan import Plan, Silence, SitePlan
+from rnpc.passes.rewrite.apply import apply
+from rnpc.plan import Plan, silence
 from rnpc.program import Program
 from rnpc.stats import rate
 
@@ -72,10 +72,9 @@ def written(program: Program, ranking: Ranking) -> bytes:
     values: dict[str, dict[int, float]] = {}
     for site, channel, value in ranking:
         values.setdefault(site, {})[channel] = value
-    sites = tuple(SitePlan.of(site, values[site.value]) for site in program.sites if site.value in values)
-    plan = Plan("oracle", 0, program.sha256, "", Silence(sites))
-    data: bytes = zero(program.source, program.model, program.sites, plan).data
-    return data
+    if not values:
+        return program.source
+    return apply(program.source, Plan("oracle", 0, program.sha256, "", silence(program.sites, values))).data
 
 
 def choose(points: Sequence[tuple[int, Answer]]) -> int:

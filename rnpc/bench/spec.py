@@ -8,7 +8,7 @@
     forms = ["folded", "batchnorm"]
     images = 500
     seeds = [1]
-    methods = ["rnp", "rnp-paper"]
+    methods = ["auto", "rnp"]
 
 Every error is one line that names the file, the table and the field.
 """
@@ -20,21 +20,20 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rnpc import files
+from rnpc.bench import forms as known_forms
 from rnpc.data import datasets
+from rnpc.defenses import DEFENSES
 from rnpc.errors import InputRefused, UsageError
 from rnpc.program import SEEDS
 from rnpc.victims.spec import VictimSpec
 
 SCHEMA = "rnpc.bench/1"
 BUILT_IN = Path(__file__).parent / "specs"
-FORMS = ("folded", "batchnorm")
-METHODS = ("rnp", "rnp-paper")
 TAKEN = ("victims", "cells", "answers", "locks")
 """Folders of a bench that no SPEC may be named like."""
-Form = Literal["folded", "batchnorm"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Cell:
 
     number: int
     victim: VictimSpec
-    form: Form
+    form: str
     images: int
     seed: int
     method: str
@@ -55,7 +54,7 @@ class BenchSpec:
 
     name: str
     victims: tuple[VictimSpec, ...]
-    forms: tuple[Form, ...]
+    forms: tuple[str, ...]
     images: int
     seeds: tuple[int, ...]
     methods: tuple[str, ...]
@@ -102,8 +101,8 @@ def parse(raw: dict[str, Any], where: str) -> BenchSpec:
     defaults = need({"defaults": {}, **raw}, "defaults", is_table, "a table", where)
     tables = need(raw, "victim", lambda v: isinstance(v, list) and bool(v) and all(map(is_table, v)), "[[victim]] tables", where)
     victims = tuple(victim(defaults, table, f"{where}, [[victim]] {number}") for number, table in enumerate(tables, 1))
-    for number, found in enumerate(victims, 1):
-        first = victims.index(found) + 1
+    for number, each in enumerate(victims, 1):
+        first = victims.index(each) + 1
         if first < number:
             place = f"{where}, [[victim]] {number}"
             raise UsageError(f"the same victim as [[victim]] {first}", where=place, todo="change a field, or remove it")
@@ -115,9 +114,10 @@ def hardening(raw: dict[str, Any], name: str, victims: tuple[VictimSpec, ...], w
     place = f"{where}, [harden]"
     known(raw, ("forms", "images", "seeds", "methods"), place)
     images = need(raw, "images", lambda v: is_int(v) and v >= 1, "a number of images from 1", place)
-    forms = each_once(raw, "forms", lambda f: f in FORMS, ", ".join(FORMS), place)
+    of_form, of_method = known_forms.names(), DEFENSES.names()
+    forms = each_once(raw, "forms", lambda f: f in of_form, ", ".join(of_form), place)
     seeds = each_once(raw, "seeds", lambda s: is_int(s) and s in SEEDS, f"integers from 0 to {SEEDS[-1]}", place)
-    methods = each_once(raw, "methods", lambda m: m in METHODS, ", ".join(METHODS), place)
+    methods = each_once(raw, "methods", lambda m: m in of_method, ", ".join(of_method), place)
     return BenchSpec(name, victims, forms, images, seeds, methods, where)
 
 
@@ -154,9 +154,8 @@ def victim(defaults: dict[str, Any], table: dict[str, Any], where: str) -> Victi
 
 def check_data(spec: BenchSpec, number: int, data: datasets.Dataset) -> None:
     """Raises UsageError where a victim does not fit its data set (a target outside the classes, nothing to poison, too few images)."""
-    found = spec.victims[number - 1]
     try:
-        found.checked(len(data.classes), data.shape)
+        spec.victims[number - 1].checked(len(data.classes), data.shape)
     except UsageError as error:
         raise placed(error, spec.place(number)) from error
     if spec.images > len(data.train_labels):

@@ -1,10 +1,10 @@
-"""What lies in a bench's folder, and how it is written: each file complete or not there at all.
+"""What lies in a bench's folder, and how it is written: each file complete or not there at all (`rnpc.files`).
 
-    victims/<key>/         trained victims
+    victims/<key>/         trained victims, and the forms that were made of them
     cells/<key>.json       a result each
     answers/<key>.json     CA and ASR of a file, by content
     locks/                 who is at work
-    <SPEC's name>/         results.jsonl, table.md, summary.md, summary.json, plots
+    <SPEC's name>/         results.jsonl, table.md, summary.md, summary.json, attacks.md, plots
 
 Results are found by name alone, so a bench can be killed at any time and several can share a folder.
 """
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rnpc import files
 
 if TYPE_CHECKING:
     from rnpc.victims.spec import VictimSpec
@@ -59,23 +59,13 @@ def key_of(document: dict[str, Any]) -> str:
 def read(path: Path) -> dict[str, Any] | None:
     """A JSON document, or None where there is none (or none that is whole, which `write` never leaves)."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Write beside and move into place."""
-    write_bytes(path, (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside and move into place; two writers at a time do not meet, since each has a name of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.part")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write a document, its folder made where it is missing. Raises SurroundingsError."""
+    files.make_folder(path.parent)
+    files.write(path, (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode())

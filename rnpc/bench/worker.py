@@ -1,7 +1,7 @@
 """The process of one task: reads a job as one line of JSON, does it under the task's lock, and writes its result.
 
-Standard input stays open as a life line: when the bench goes, however it goes, the line ends and so does this process. Standard output
-carries events, one JSON line each; what libraries print goes to standard error instead.
+Standard input stays open as a life line: when the bench goes, however it goes, the line ends and so does this process. It ends, too, where
+another host has taken its lock for dead. Standard output carries events, one JSON line each; what libraries print goes to standard error.
 
     {"event": "progress", "text": ...}    something to show
     {"event": "busy"}                     another process has the lock
@@ -42,7 +42,11 @@ def main() -> None:
     def say(event: str, **fields: Any) -> None:
         events.write(json.dumps({"event": event, **fields}) + "\n")
 
-    with locks.held(Store(Path(task["out"])).lock(name_of(task))) as mine:
+    def lost() -> None:
+        say("busy")
+        os._exit(1)
+
+    with locks.held(Store(Path(task["out"])).lock(name_of(task)), lost) as mine:
         if not mine:
             say("busy")
         else:
@@ -63,8 +67,7 @@ def name_of(task: dict[str, Any]) -> str:
 def do_cell(task: dict[str, Any], say: Say) -> None:
     """Harden and measure, unless the result is there; a failure is a result too, and is tried again by the next run."""
     place = Store(Path(task["out"])).cell(task["key"])
-    found = store.read(place)
-    if found is not None and (found["status"] == "done" or place.stat().st_mtime_ns != task["failed_at"]):
+    if is_there(place, task["failed_at"]):
         return say("kept")
     from rnpc.bench import cell, source
 
@@ -76,6 +79,12 @@ def do_cell(task: dict[str, Any], say: Say) -> None:
         store.write(place, failure(task, describe(error), traceback.format_exc()))
         return say("failed", text=describe(error))
     say("done")
+
+
+def is_there(place: Path, failed_at: int | None) -> bool:
+    """Whether a cell's result is there: done, or a failure that is newer than the one of `failed_at`."""
+    result = store.read(place)
+    return result is not None and (result["status"] == "done" or place.stat().st_mtime_ns != failed_at)
 
 
 def do_victim(task: dict[str, Any], say: Say) -> None:

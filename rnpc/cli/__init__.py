@@ -19,6 +19,8 @@ from rnpc.errors import Exit, RnpcError
 # Name -> (module, one-line help). The help stands here so that `rnpc --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
     "harden": ("rnpc.cli.harden", "Find a backdoor in a classifier and prune it out of the ONNX file."),
+    "apply": ("rnpc.cli.apply", "Write a plan, by rnpc or by hand, into an ONNX file."),
+    "verify": ("rnpc.cli.verify", "Check that a hardened file is its original with the declared edits and nothing else."),
     "eval": ("rnpc.cli.eval", "Measure clean accuracy and attack success of a model file."),
     "inspect": ("rnpc.cli.inspect", "Print what rnpc infers about a model, with the source of each value."),
     "attack": ("rnpc.cli.attack", "Train a backdoored (or clean) victim."),

@@ -47,7 +47,7 @@ def command(out: Path, seed: int, device: Any, threads: int) -> int:
         before = measure(model, device, threads)
         after = None if result.data is None else measure(hardened, device, threads)
     document = {**result.document, "attack_success": attack_entry(before[1], after and after[1])}
-    written = report.write(out / "report", document, result.evidence)
+    written = report.write(out / "report", document, result.panels)
     console.print(f"\n{verdict(document)}\n")
     console.print(table(before, after))
     console.print(f"Hardened model  {hardened if after else 'none'}\nReport          {written['html']}")

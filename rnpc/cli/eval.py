@@ -54,8 +54,7 @@ def command(
     min_ca: float | None,
     max_asr: float | None,
     flags: Any,
-    arch: str | None,
-    trust: bool,
+    way: Any,
     device: Any,
     threads: int,
     format: str,
@@ -65,7 +64,7 @@ def command(
     from rnpc.pipeline import inputs as api_inputs
 
     with waiting("measuring"):
-        inputs = api_inputs.resolve(model, data, flags, device, threads=threads, arch=arch, trust=trust)
+        inputs = api_inputs.resolve(model, data, flags, device, threads=threads, way=way)
         check_labels(inputs, data, target, min_ca)
         attack = None if target is None else measure(inputs, triggered_data, trigger, target, device, threads)
     missed = misses(inputs.accuracy, attack, min_ca, max_asr)

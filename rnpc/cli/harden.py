@@ -62,12 +62,11 @@ def command(
     named = {key: given[key] for key in ("method", "max_ca_drop", "seed", "device", "threads", "force", "mode", "detector")}
     settings = api.Settings(**named, options=settings_of(given))
     out = out or model.parent / f"{model.stem}.hardened.onnx"
-    places = [*([] if dry_run else api.places_of(out, given["arch"])), *(place for place in (plan_out, timings) if place is not None)]
+    places = [*([] if dry_run else api.places_of(out, given["way"].arch)), *(place for place in (plan_out, timings) if place is not None)]
     files.check_outputs(places, [*inputs.files_of(model, given["flags"]), data])
     speed.keep_memory()
-    where = {key: given[key] for key in ("flags", "report", "arch", "trust")}
     with Progress(hidden=given["quiet"]) as progress:
-        result = api.harden_file(model, data, None if dry_run else out, settings, **where, progress=progress)
+        result = api.harden_file(model, data, None if dry_run else out, settings, flags=given["flags"], report=given["report"], way=given["way"], progress=progress)
     write_beside(result, model, plan_out, timings)
     if format == "json":
         options.echo_json(result.document)

@@ -1,87 +1,146 @@
 """`rnpc inspect`: what rnpc infers about a model, each value with its source; the filter sites; warnings; what is not supported.
 
-Without images the preprocessing is shown as far as it is stated. With `--defense-data` it is settled and checked by accuracy, as `harden`
-would do it; a refusal of the data is shown, too, and becomes the exit code.
+Without images the preprocessing is shown as far as it is stated. With `--defense-data` it is settled and checked by accuracy, and the twin is
+proved, as `harden` would do it. Whatever `harden` would refuse before its work is shown, and becomes the exit code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from rnpc import __version__
-from rnpc.cli import options
-from rnpc.errors import Exit, InputRefused, RnpcError, UnsupportedOperator
+from rnpc.cli import inspect_tables, options
+from rnpc.errors import Exit, RnpcError, SurroundingsError, UnsupportedOperator
 
 if TYPE_CHECKING:
-    from rnpc.pipeline.inputs import Fact, Inputs
+    from rnpc.pipeline.inputs import Fact, Inputs, Way
+    from rnpc.pipeline.settings import Settings
     from rnpc.program import Program
 
 SCHEMA = "rnpc.inspect/1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class View:
-    """All that is shown. `inputs` where data was given and accepted, `refusal` where something was refused."""
+    """All that is shown. `inputs` where data was given and accepted; `refusal`: the first thing that `harden` would refuse; `seconds`: how
+    long it would take, roughly, where that is known."""
 
     program: Program
     facts: tuple[Fact, ...]
     unsupported: tuple[tuple[str, str, str, int], ...]
     inputs: Inputs | None
     refusal: RnpcError | None
+    seconds: float | None = None
 
 
 @click.command("inspect")
 @click.argument("model", type=options.PLACE)
 @click.option("--defense-data", type=options.PLACE, metavar="DIR", help="Clean images: folder or .npz.")
+@click.option("--sites", is_flag=True, help="Only the filter sites, as a plan by hand names them.")
+@click.option("--channels", is_flag=True, help="Channel facts: what is constant, what nothing reads, and why channels must stay.")
 @options.preprocessing_options
 @options.model_options
 @options.device_options
 @options.format_option
 def command(
-    model: Path, defense_data: Path | None, flags: Any, arch: str | None, trust: bool, device: Any, threads: int, format: str
+    model: Path, defense_data: Path | None, sites: bool, channels: bool, flags: Any, way: Any, device: Any, threads: int, format: str
 ) -> int:
     """Print what rnpc infers about a model, with the source of each value."""
-    view = look(model, defense_data, flags, arch, trust, device, threads)
+    from rnpc.pipeline.settings import Settings
+
+    view = look(model, defense_data, flags, way, Settings(device=device, threads=threads))
+    rows = channel_rows(view.program) if channels else None
     if format == "json":
-        options.echo_json(document(view, model, defense_data))
+        shown = {"sites": sites_json(view.program)} if sites else document(view, model, defense_data)
+        options.echo_json(shown if rows is None else {**shown, "values": [vars(row) for row in rows]})
     else:
-        show(view, model, defense_data)
+        inspect_tables.show(view, model, defense_data, sites, rows)
     return Exit.OK if view.refusal is None else view.refusal.exit_code
 
 
-def look(model: Path, data: Path | None, flags: Any, arch: str | None, trust: bool, device: Any, threads: int) -> View:
+def look(model: Path, data: Path | None, flags: Any, way: Way, settings: Settings) -> View:
     """Collect everything; only an unreadable model raises."""
+    from rnpc import frontends
+    from rnpc.passes.facts import intake
     from rnpc.pipeline import inputs as api_inputs
 
-    program, folder = api_inputs.load_program(model, arch, trust, flags.size)
-    inputs: Inputs | None = None
-    refusal: RnpcError | None = None
+    shape = (3, *flags.size) if way.arch is not None and flags.size is not None else None
+    program, folder = frontends.load(model, way.arch, way.trust, shape, way.output, study=False), model.parent
+    refusals: list[RnpcError] = []
+    tried(refusals, lambda: intake.check(program.model, program.name, program.signature.output))
+    facts = tried(refusals, lambda: api_inputs.known(program, folder, flags)) or api_inputs.model_facts(program)
+    inputs = None
+    if data is not None and not refusals:
+        inputs = tried(refusals, lambda: api_inputs.settle(program, folder, data, flags, settings.device, threads=settings.threads))
+    tried(refusals, lambda: intake.check_original(program.model, program.name))
+    unsupported = () if refusals and data is None else missing(refusals, program)
+    if inputs is not None and data is not None and not refusals:
+        tried(refusals, lambda: rehearse(inputs, settings, data))
+    seconds = None if inputs is None or refusals else roughly(inputs, settings)
+    return View(program, facts if inputs is None else inputs.facts, unsupported, inputs, refusals[0] if refusals else None, seconds)
+
+
+def tried(refusals: list[RnpcError], step: Callable[[], T]) -> T | None:
+    """The step's result; where it is refused, None, and the refusal is kept."""
     try:
-        facts = api_inputs.known(program, folder, flags)
-    except InputRefused as error:
-        facts, refusal = api_inputs.model_facts(program), error
-    if data is not None and refusal is None:
-        try:
-            inputs = api_inputs.settle(program, folder, data, flags, device, threads=threads)
-            facts = inputs.facts
-        except RnpcError as error:
-            refusal = error
-    return View(program, facts, unsupported(program), inputs, refusal)
+        return step()
+    except RnpcError as error:
+        refusals.append(error)
+        return None
 
 
-def unsupported(program: Program) -> tuple[tuple[str, str, str, int], ...]:
+def missing(refusals: list[RnpcError], program: Program) -> tuple[tuple[str, str, str, int], ...]:
     """Nodes that the twin has no rule for, as (name, domain, operator, opset)."""
     from rnpc import twin
+    from rnpc.passes.canonical.canonical import canonical
 
     try:
-        twin.build(program.model)
+        twin.build(canonical(program.model, program.signature.output))
     except UnsupportedOperator as error:
+        refusals.append(UnsupportedOperator(error.nodes, where=program.name))
         return tuple(error.nodes)
+    except RnpcError as error:
+        refusals.append(error)
     return ()
+
+
+def rehearse(inputs: Inputs, settings: Settings, data: Path) -> None:
+    """What `harden` does before its work: prove the twin, draw the images into parts."""
+    from rnpc.pipeline import harden
+
+    subject = harden.studied(inputs, settings)
+    harden.proved(subject, inputs, settings)
+    harden.case_of(subject, inputs, settings.defense(), settings, data)
+
+
+def roughly(inputs: Inputs, settings: Settings) -> float | None:
+    """Seconds that `harden` will take, by `pipeline.harden.expected_seconds` where there is such a function."""
+    from rnpc.pipeline import harden
+
+    estimate = getattr(harden, "expected_seconds", None)
+    return None if estimate is None else float(estimate(inputs, settings))
+
+
+def channel_rows(program: Program) -> list[Any]:
+    """Channel facts of every value. Raises SurroundingsError where this build has no channel analysis."""
+    try:
+        from rnpc.passes.facts.channels import describe
+    except ImportError as error:
+        raise SurroundingsError("this build has no channel analysis", where="--channels", todo="install rnpc completely") from error
+    return list(describe(program.model))
+
+
+def sites_json(program: Program) -> list[dict[str, Any]]:
+    """Filter sites with their index, in the words that a plan by hand uses."""
+    return [
+        {"index": k, "site": s.value, "op_type": s.op_type, "kind": s.kind, "channels": s.channels} for k, s in enumerate(program.sites)
+    ]
 
 
 def document(view: View, model: Path, data: Path | None) -> dict[str, Any]:
@@ -104,61 +163,11 @@ def document(view: View, model: Path, data: Path | None) -> dict[str, Any]:
         "model": {"path": model.name, "sha256": program.sha256},
         "signature": vars(program.signature),
         "facts": [vars(fact) for fact in view.facts],
-        "sites": [{"site": s.value, "op_type": s.op_type, "kind": s.kind, "channels": s.channels} for s in program.sites],
+        "sites": sites_json(program),
         "channels": program.channels,
         "warnings": list(program.notes),
         "unsupported": [{"node": n, "domain": d, "op_type": op, "opset": v} for n, d, op, v in view.unsupported],
         "data": images,
+        "seconds": None if view.seconds is None else round(view.seconds),
         "refused": None if view.refusal is None else str(view.refusal),
     }
-
-
-def show(view: View, model: Path, data: Path | None) -> None:
-    """The same as tables."""
-    from rich.console import Console
-
-    console = Console(soft_wrap=False, highlight=False)
-    console.print(f"{model.name}  sha256 {view.program.sha256}", markup=False)
-    console.print(facts_table(view.facts))
-    console.print(sites_table(view.program))
-    if view.inputs is not None and data is not None:
-        console.print(data_line(view.inputs, data), markup=False)
-    for note in view.program.notes if view.inputs is None else view.inputs.notes:
-        console.print(f"warning: {note}", markup=False)
-    for node, domain, op, version in view.unsupported:
-        console.print(f"not supported: {op} (node {node}, {domain or 'ai.onnx'} opset {version})", markup=False)
-    if view.refusal is not None:
-        click.echo(f"rnpc: {view.refusal}", err=True)
-
-
-def facts_table(facts: tuple[Fact, ...]) -> Any:
-    """Inferred values."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("inferred", "value", "source", title="What is known", title_justify="left")
-    for fact in facts:
-        table.add_row(Text(fact.name), Text(fact.value), Text(fact.source))
-    return table
-
-
-def sites_table(program: Program) -> Any:
-    """Filter sites in topological order."""
-    from rich.table import Table
-    from rich.text import Text
-
-    title = f"Filter sites: {len(program.sites)}, channels: {program.channels}"
-    table = Table("#", "site", "operator", "kind", title=title, title_justify="left")
-    table.add_column("channels", justify="right")
-    for i, site in enumerate(program.sites):
-        table.add_row(str(i), Text(site.value), site.op_type, site.kind, str(site.channels))
-    return table
-
-
-def data_line(inputs: Inputs, data: Path) -> str:
-    """The data in one line."""
-    text = f"{data.name}: {inputs.images.kind}, {len(inputs.images)} images"
-    if inputs.accuracy is None:
-        return f"{text}, without labels"
-    found = inputs.accuracy
-    return f"{text}, accuracy {found.value:.2%} (95 % interval {found.low:.2%} to {found.high:.2%}, {inputs.provider})"

@@ -94,10 +94,19 @@ def device_options(command: Command) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """--arch and --trust, for models that are no ONNX file."""
-    arch = click.option("--arch", metavar="NAME", help="Architecture of a weights file: a name, or package.module:factory.")
-    trust = click.option("--trust", is_flag=True, help="Load a .pt2 archive that holds pickled objects (they can run code).")
-    return arch(trust(command))
+    """--arch and --trust, for models that are no ONNX file, and --output-name for one with several outputs; the command gets them as one
+    `way: rnpc.pipeline.inputs.Way`."""
+
+    @click.option("--arch", metavar="NAME", help="Architecture of a weights file: a name, or package.module:factory.")
+    @click.option("--trust", is_flag=True, help="Load a .pt2 archive that holds pickled objects (they can run code).")
+    @click.option("--output-name", metavar="NAME", help="The graph output that holds the scores, where there are several.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, arch: str | None, trust: bool, output_name: str | None, **kwargs: Any) -> Any:
+        from rnpc.pipeline.inputs import Way
+
+        return command(*args, way=Way(arch, trust, output_name), **kwargs)
+
+    return wrapped
 
 
 def format_option(command: Command) -> Command:

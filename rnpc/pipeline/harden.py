@@ -29,7 +29,7 @@ from rnpc.pipeline.measure import Measured, measure
 from rnpc.pipeline.plans import plan_of
 from rnpc.pipeline.settings import Settings
 from rnpc.plan import Plan
-from rnpc.program import Finding, Program
+from rnpc.program import Finding, Preprocessing, Program
 from rnpc.runtime import Device
 from rnpc.stage import Stage, Tell
 from rnpc.study.case import Case, draw
@@ -91,10 +91,11 @@ def run(
     clock, defense, detector = Clock(progress), settings.defense(), settings.witness()
     with threads(settings.threads):
         clock(Stage.LOAD_IMAGES, None, None)
-        inputs = settle(program, folder, data, flags or Flags(), settings.device, threads=settings.threads)
         provenance_free(program)
+        subject = studied(program, settings)
+        inputs = settle(program, folder, data, flags or Flags(), settings.device, threads=settings.threads)
+        subject = replace(subject, pre=inputs.pre)
         clock(Stage.PROVE, None, None)
-        subject = studied(inputs, settings)
         difference = proved(subject, inputs, settings)
         case = replace(case_of(subject, inputs, defense, settings, data), tell=clock)
         decision = decide(case, defense, detector, settings.force)
@@ -115,12 +116,13 @@ def provenance_free(program: Program) -> None:
         raise InputRefused("the model was already hardened by rnpc", where=program.name, todo="harden the original instead")
 
 
-def studied(inputs: Inputs, settings: Settings) -> Subject:
-    """The canonical twin, the one that is proved and studied. Raises UnsupportedOperator with the model's name."""
+def studied(program: Program, settings: Settings) -> Subject:
+    """The canonical twin, the one that is proved and studied. It is made first of all, so that unsupported operators are listed before
+    onnxruntime stumbles over one of them. Raises UnsupportedOperator with the model's name."""
     try:
-        return prepare(inputs.program, inputs.pre, torch_device(settings.device))
+        return prepare(program, Preprocessing(1, 1), torch_device(settings.device))
     except UnsupportedOperator as error:
-        raise UnsupportedOperator(error.nodes, where=inputs.program.name) from error
+        raise UnsupportedOperator(error.nodes, where=program.name) from error
 
 
 def proved(subject: Subject, inputs: Inputs, settings: Settings) -> float:

@@ -28,6 +28,16 @@ BESIDE = ("preprocessor_config.json", "config.json", "labels.json", "labels.txt"
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a model file that is no ONNX file is read: `arch` of a weights file, `trust` for archives that hold pickled objects; `output`: the
+    graph output that carries the scores, where there are several."""
+
+    arch: str | None = None
+    trust: bool = False
+    output: str | None = None
+
+
+@dataclass(frozen=True)
 class Fact:
     """An inferred value and its source, as `rnpc inspect` prints them."""
 
@@ -74,8 +84,7 @@ def resolve(
     device: Device = "auto",
     *,
     threads: int = THREADS,
-    arch: str | None = None,
-    trust: bool = False,
+    way: Way | None = None,
     progress: Progress | None = None,
 ) -> Inputs:
     """Load and settle everything. `progress(done, total)` follows the loading of images.
@@ -83,7 +92,7 @@ def resolve(
     Raises InputRefused (model, data, labels or preprocessing), SurroundingsError (the device), UsageError (flags).
     """
     flags = flags or Flags()
-    program, folder = load_program(model, arch, trust, flags.size)
+    program, folder = load_program(model, way, flags.size)
     return settle(program, folder, data, flags, device, threads=threads, progress=progress)
 
 
@@ -136,7 +145,7 @@ def files_of(model: str | Path, flags: Flags | None = None) -> list[Path]:
 
 
 def load_program(
-    model: str | Path | Program, arch: str | None = None, trust: bool = False, size: tuple[int, int] | None = None
+    model: str | Path | Program, way: Way | None = None, size: tuple[int, int] | None = None
 ) -> tuple[Program, Path | None]:
     """The program and the folder in which files beside it are looked for (None for one that is no file).
 
@@ -146,8 +155,9 @@ def load_program(
         return model, None
     from rnpc.frontends import load
 
-    shape = (3, *size) if arch is not None and size is not None else None
-    return load(Path(model), arch=arch, trust=trust, shape=shape), Path(model).parent
+    way = way or Way()
+    shape = (3, *size) if way.arch is not None and size is not None else None
+    return load(Path(model), arch=way.arch, trust=way.trust, shape=shape, output=way.output), Path(model).parent
 
 
 def known(program: Program, folder: Path | None, flags: Flags) -> tuple[Fact, ...]:

@@ -16,8 +16,6 @@ from rnpc.report.panels import drawn
 from rnpc.report.tiles import tiles
 from rnpc.report.words import Outcome, describe
 
-FLAGS = {"max_ca_drop": "--max-ca-drop", "method": "--method", "seed": "--seed", "device": "--device", "threads": "--threads"}
-
 
 def page(document: Mapping[str, Any], panels: Sequence[Panel]) -> str:
     """The whole HTML page."""
@@ -63,13 +61,32 @@ def edit_counts(edits: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, int]
 
 
 def command(document: Mapping[str, Any]) -> str:
-    """A command line that redoes this run; folders stay out of documents, so they are placeholders."""
-    values = {**(document.get("settings") or {}), "seed": document.get("seed"), "method": document.get("method")}
-    words = ["rnpc harden", shlex.quote(str((document.get("input") or {}).get("path") or "MODEL")), "--defense-data DIR"]
-    for key, flag in FLAGS.items():
-        if values.get(key) is not None and not isinstance(values[key], dict | list):
-            words.append(f"{flag} {shlex.quote(str(values[key]))}")
-    return " ".join(words + ["--force"] * bool(values.get("force")))
+    """A command line that redoes this run; folders stay out of documents, so they are placeholders.
+
+    A setting's option is its name, as it is for `rnpc harden`; what was stated about preprocessing is stated again.
+    """
+    settings = document.get("settings") or {}
+    values = {"method": document.get("method"), **{k: v for k, v in sorted(settings.items()) if k != "force"}, "seed": document.get("seed")}
+    path = shlex.quote(str((document.get("input") or {}).get("path") or "MODEL"))
+    given = [word for key, value in values.items() for word in option(key, value)]
+    return " ".join(["rnpc harden", path, "--defense-data DIR", *given, *stated(settings), *["--force"] * bool(settings.get("force"))])
+
+
+def option(name: str, value: Any) -> list[str]:
+    """A setting as an option; nothing for one that was not set, or is no single value."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag} {shlex.quote(str(value))}"] if isinstance(value, str | int | float) else []
+
+
+def stated(settings: Mapping[str, Any]) -> list[str]:
+    """Options for preprocessing that came from the command line, which its sources name."""
+    group = settings.get("preprocessing") or {}
+    sources = {str(source) for source in (group.get("sources") or {}).values()}
+    files = [f"--preprocess {shlex.quote(s.removeprefix('--preprocess '))}" for s in sorted(sources) if s.startswith("--preprocess ")]
+    values = {key: group.get(key) for key in ("mean", "std") if (group.get("sources") or {}).get(key) == "flag"}
+    return files + [f"--{key} {','.join(f'{v:.9g}' for v in value)}" for key, value in values.items() if value]
 
 
 def setting_rows(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

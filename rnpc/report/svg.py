@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable
 
@@ -51,6 +52,8 @@ STYLE: dict[str, object] = {
 FONTS = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
 
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that control a text rather than stand in it."""
 WIDTH, HALF = 7.1, 3.42
 """Inches: the page's column, and half of it less the gap."""
 
@@ -81,7 +84,7 @@ def inline(svg: str, name: str, title: str) -> Markup:
 
 def text(words: str, length: int = 40) -> str:
     """Words for a figure: the end of a long name, which is what tells layers apart; nothing that would start math or break a line."""
-    words = "".join(c if c.isprintable() else " " for c in words)
+    words = "".join(" " if unicodedata.category(c) in UNSEEN else c for c in words)
     words = words if len(words) <= length else "…" + words[1 - length :]
     return words.replace("$", r"\$")
 

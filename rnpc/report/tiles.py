@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnpc.report.numbers import DASH, arrow, count, p_value, percent
-from rnpc.report.words import label_name, tuned
+from rnpc.report.words import channels, label_name, tuned
 from rnpc.stats import rate
 
 
@@ -21,8 +21,8 @@ class Tile:
 
 
 def tiles(document: Mapping[str, Any]) -> list[Tile]:
-    """The tiles of a document. Attack success has one where it was measured, or where nothing else says what triggers do."""
-    left, attack = document.get("left"), document.get("attack_success")
+    """The tiles of a document. What is left has one where something was changed, attack success where it was measured or else."""
+    left, attack = document.get("left") if changes(document) else None, document.get("attack_success")
     return [
         accuracy_tile(document.get("accuracy") or {}),
         *([left_tile(left)] if left else []),
@@ -30,6 +30,11 @@ def tiles(document: Mapping[str, Any]) -> list[Tile]:
         target_tile(document),
         change_tile(document),
     ]
+
+
+def changes(document: Mapping[str, Any]) -> bool:
+    """Whether a file was written that differs from the input."""
+    return bool(document.get("output")) and bool(channels(document) or tuned(document))
 
 
 def accuracy_tile(accuracy: Mapping[str, Any]) -> Tile:
@@ -82,12 +87,11 @@ def target_tile(document: Mapping[str, Any]) -> Tile:
 
 def change_tile(document: Mapping[str, Any]) -> Tile:
     """How many channels are constant, or how many tensors have new weights."""
-    cut, tensors = document.get("pruned") or {}, tuned(document)
-    channels, total = int(cut.get("channels") or 0), int(cut.get("of") or 0)
-    share = f"of {total:,}, that is {percent(channels / total)}" if channels and total else f"of {total:,}"
+    cut, tensors, total = channels(document), tuned(document), int((document.get("pruned") or {}).get("of") or 0)
+    share = f"of {total:,}, that is {percent(cut / total)}" if cut and total else f"of {total:,}"
     if not tensors:
-        return Tile("Channels pruned", f"{channels:,}", share)
-    return Tile("Tensors retrained", f"{tensors:,}", f"and {count(channels, 'channel')} {share} constant" if channels else "no channel cut")
+        return Tile("Channels pruned", f"{cut:,}", share)
+    return Tile("Tensors retrained", f"{tensors:,}", f"and {count(cut, 'channel')} {share} constant" if cut else "no channel cut")
 
 
 def interval(value: float, images: int, given: Sequence[float] | None) -> tuple[float, float] | None:

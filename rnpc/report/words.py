@@ -42,6 +42,7 @@ class Outcome(Enum):
     CLEAN = "No backdoor found"
     INCONCLUSIVE = "Inconclusive"
     FORCED = "{Done} without a verdict"
+    UNTOUCHED = "No verdict, nothing changed"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def describe(document: Document) -> Words:
     """Words for a document of schema rnpc.harden/1; `verdict` null means that the change was forced.
 
     Where present it reads `left` (success, before, natural: shares or null; told; words), `unseen` (lines), `attack_success` (before,
-    after: of the true trigger) and `retrained` (tensors: how many).
+    after: of the true trigger), `retrained` (how many tensors got new weights) and `why` (why nothing was done).
     """
     outcome = outcome_of(document)
     verb = "retrained" if tuned(document) else "pruned"
@@ -84,10 +85,12 @@ def describe(document: Document) -> Words:
 
 
 def outcome_of(document: Document) -> Outcome:
-    """One of eight, from the verdict, whether a file was written, and what is left. Of two measurements the worse one counts."""
+    """One outcome, from the verdict, whether a file was written, and what is left. Of two measurements the worse one counts."""
     verdict = document.get("verdict")
+    if verdict is None:
+        return Outcome.FORCED if channels(document) or tuned(document) else Outcome.UNTOUCHED
     if verdict != "backdoored":
-        return {"clean": Outcome.CLEAN, "inconclusive": Outcome.INCONCLUSIVE}.get(str(verdict), Outcome.FORCED)
+        return {"clean": Outcome.CLEAN, "inconclusive": Outcome.INCONCLUSIVE}[verdict]
     if not document.get("output"):
         return Outcome.NO_CUT
     found = [remaining(document.get("attack_success") or {}, "after")]
@@ -108,10 +111,12 @@ def remaining(measured: Mapping[str, Any], after: str) -> Outcome:
 
 def tuned(document: Document) -> int:
     """How many tensors got new weights."""
-    stated = document.get("retrained")
-    if stated:
-        return int(stated["tensors"])
-    return len({edit.get("tensor") for edit in document.get("edits") or () if edit.get("kind") == "weights"})
+    return int(document.get("retrained") or 0)
+
+
+def channels(document: Document) -> int:
+    """How many channels became constant."""
+    return int((document.get("pruned") or {}).get("channels") or 0)
 
 
 def done(document: Document, outcome: Outcome) -> str:
@@ -120,23 +125,26 @@ def done(document: Document, outcome: Outcome) -> str:
     if outcome is Outcome.CLEAN:
         return "Nothing in this model stands out as a backdoor does. It was left alone: the output is the input, byte for byte."
     if outcome is Outcome.INCONCLUSIVE:
-        why = f" ({reasons[0]})" if reasons else ""
-        return f"What this run saw does not carry a decision either way{why}. Nothing was written."
+        first = f" ({reasons[0]})" if reasons else ""
+        return f"What this run saw does not carry a decision either way{first}. Nothing was written."
+    why = str(document.get("why") or "").rstrip(".")
     if outcome is Outcome.FORCED:
-        return f"The change was asked for whatever the evidence. {changed(document)}"
+        return f"This run acts whatever the evidence, so it gives no verdict. {changed(document)}"
+    if outcome is Outcome.UNTOUCHED:
+        return f"This run acts whatever the evidence, but there was nothing to do{f': {why}' if why else ''}. The output is the input."
     target = listed(document.get("target_labels") or ())
     p = "" if document.get("confidence") is None else f" ({p_value(document['confidence'])})"
     reacts = f"The model reacts as one that was trained to answer {target} when a hidden trigger is in the picture{p}."
     if outcome is Outcome.NO_CUT:
-        return f"{reacts} No change that weakens the backdoor stayed within the allowed loss of accuracy, so no file was written."
+        return f"{reacts} No file was written: {why or 'no change that weakens the backdoor stayed within the allowed loss of accuracy'}."
     return f"{reacts} {changed(document)} {what_is_left(document)}"
 
 
 def changed(document: Document) -> str:
     """What was cut or tuned and what it cost, in one sentence."""
-    cut, accuracy, tensors = document.get("pruned") or {}, document.get("accuracy") or {}, tuned(document)
-    channels = int(cut.get("channels") or 0)
-    parts = [f"{count(channels, 'channel')} of {int(cut.get('of') or 0):,} {be(channels)} made constant"] if channels or not tensors else []
+    accuracy, tensors, cut = document.get("accuracy") or {}, tuned(document), channels(document)
+    total = int((document.get("pruned") or {}).get("of") or 0)
+    parts = [f"{count(cut, 'channel')} of {total:,} {be(cut)} made constant"] if cut or not tensors else []
     parts += [f"{count(tensors, 'tensor')} {be(tensors)} tuned on the clean images"] if tensors else []
     what = " and ".join(parts)
     if accuracy.get("before") is None or accuracy.get("after") is None:
@@ -191,6 +199,8 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
             return (f"Treat the model as unchecked: this is no acquittal. {remedy}",), ()
         case Outcome.FORCED:
             return ("This says nothing on whether the original was backdoored.", edited(document)), written
+        case Outcome.UNTOUCHED:
+            return ("This says nothing on whether the model is backdoored.",), ()
 
 
 def edited(document: Document) -> str:

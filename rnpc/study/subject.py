@@ -16,7 +16,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from rnpc.passes.canonical.batchnorm import fold_bn
+from rnpc.passes.canonical.canonical import canonical, kept
 from rnpc.passes.facts.sites import find_sites
 from rnpc.program import FilterSite, Preprocessing, Program
 from rnpc.speed import precision
@@ -119,15 +119,16 @@ class Subject:
 
 
 def prepare(program: Program, pre: Preprocessing, device: str) -> Subject:
-    """The subject made of a program. Raises the errors of `rnpc.twin.build`."""
-    kept, model = program.model, fold_bn(program.model)
+    """The subject made of a program. Raises the errors of `canonical` and `rnpc.twin.build`."""
+    output = program.signature.output
+    plain, model = kept(program.model, output), canonical(program.model, output)
     wanted = {site.value: site for site in program.sites}
     sites = tuple(site for site in find_sites(model) if site.value in wanted and site.channels == wanted[site.value].channels)
     where = torch.device(device)
     twin = build(model).to(where)
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
-    return Subject(twin, model, kept, sites, pre, program.signature.classes, where, precision(where.type) == "bf16")
+    return Subject(twin, model, plain, sites, pre, program.signature.classes, where, precision(where.type) == "bf16")
 
 
 def stored(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

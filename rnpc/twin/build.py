@@ -21,6 +21,7 @@ from rnpc.errors import InputRefused, UnsupportedOperator
 from rnpc.passes.canonical.clean import clean
 from rnpc.passes.canonical.constants import weights
 from rnpc.passes.canonical.quantised import dequantised
+from rnpc.passes.facts.view import View, is_op
 from rnpc.registry import OPSETS, canonical, since_version
 from rnpc.twin.module import Layout, Step, Twin
 from rnpc.twin.node import OPERATORS, Modes, Node, Unhandled, host
@@ -51,11 +52,10 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 def _aliases(model: onnx.ModelProto) -> dict[str, str]:
     """Identity outputs that stand for an initializer: exporters merge equal weights that way."""
-    roots = {i.name: i.name for i in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Identity" and node.input[0] in roots:
-            roots[node.output[0]] = roots[node.input[0]]
-    return roots
+    view = View(model)
+    made = {name: view.root(name) for node in view.nodes if is_op(node, "Identity") for name in node.output}
+    stored = {tensor.name: tensor.name for tensor in model.graph.initializer}
+    return stored | {name: root for name, root in made.items() if root in stored}
 
 
 def _key(name: str) -> str:
@@ -80,7 +80,7 @@ class _Builder:
         self._sort()
         nodes = [self._node(index, proto) for index, proto in enumerate(self.graph.node)]
         runs = self._runs(nodes)
-        wired = [self._wire(node) for node in nodes]
+        wired = [self._wire(node, proto) for node, proto in zip(nodes, self.graph.node, strict=True)]
         inputs = self._places(v.name for v in self.graph.input if v.name not in self.tensors)
         outputs = self._places(v.name for v in self.graph.output)
         layout = Layout(
@@ -109,15 +109,14 @@ class _Builder:
     def _sort(self) -> None:
         """Constants or parameters; statistics of BatchNorm are taken by the nodes themselves."""
         trained = weights(self.graph)
-        uses: dict[str, list[tuple[str, int]]] = {}
+        uses: dict[str, list[bool]] = {}
         for node in self.graph.node:
             for index, name in enumerate(node.input):
-                uses.setdefault(name, []).append((node.op_type, index))
+                uses.setdefault(name, []).append(is_op(node, "BatchNormalization") and index in (3, 4))
         for name, value in self.tensors.items():
-            places = uses.get(name, [])
             if name not in trained or not is_float(value):
                 self.constants[name] = value
-            elif not places or any(op != "BatchNormalization" or i not in (3, 4) for op, i in places):
+            elif not all(uses.get(name, [False])):
                 self.parameters[name] = value
             self.aliases.setdefault(name, name)
 
@@ -151,10 +150,10 @@ class _Builder:
             return None, f" {reason}"
         return (made if isinstance(made, Modes) else Modes(made, made)), ""
 
-    def _wire(self, node: Node) -> tuple[int, ...]:
+    def _wire(self, node: Node, proto: onnx.NodeProto) -> tuple[int, ...]:
         """Input slots of a node; a BatchNorm gets its own copies of mean and variance."""
         inputs = node.inputs
-        if node.op_type == "BatchNormalization" and all(name in self.tensors for name in inputs[3:5]):
+        if is_op(proto, "BatchNormalization") and all(name in self.tensors for name in inputs[3:5]):
             own = (f"{node.outputs[0]}:mean", f"{node.outputs[0]}:var")
             self.buffers.update(zip(own, (self.tensors[name] for name in inputs[3:5]), strict=True))
             self.statistics[node.outputs[0]] = (_key(own[0]), _key(own[1]))

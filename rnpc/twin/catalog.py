@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import rnpc.twin.ops  # noqa: F401  (fills the registry)
+from rnpc.passes.canonical.quantised import FORMS, INTEGER
 from rnpc.registry import OPSETS, Entry
 from rnpc.twin.node import OPERATORS, Factory
 
@@ -24,9 +25,25 @@ All floats are float32 in the twin. A size stays on the CPU.
 """
 
 
+TAIL = """
+## Quantised
+
+These are written with QuantizeLinear, DequantizeLinear and a float operator before a twin is built (`passes.canonical.quantised`).
+
+| operator | domain | becomes |
+| --- | --- | --- |
+"""
+
+
 def markdown() -> str:
     """The whole page."""
-    return HEAD + "".join(_rows())
+    return HEAD + "".join(_rows()) + TAIL + "".join(_quantised())
+
+
+def _quantised() -> Iterator[str]:
+    forms = {key: form.op_type for key, form in FORMS.items()} | {("", name): op_type for name, op_type in INTEGER.items()}
+    for (domain, name), op_type in sorted(forms.items()):
+        yield f"| {name} | {domain or 'ai.onnx'} | {op_type} |\n"
 
 
 def _rows() -> Iterator[str]:

@@ -5,6 +5,9 @@ The bound is 1e-3 of the scores' scale (at least 1). Two float32 programs of the
 moves scores by their own size. 1e-3 lies far from both. A graph that computes in half precision is rounded at each node while the twin
 is not, so that its bound is 5e-2.
 
+A studied network ends in its scores while the user's graph may dress them (`facts/scores`): onnxruntime is then asked for the value behind
+the tail, and the tail has to rank the classes as the scores do.
+
 On a difference all values are compared in the graph's order, with onnxruntime's optimiser off, and the first node that differs is named.
 """
 
@@ -20,31 +23,47 @@ import torch
 from torch import Tensor
 
 from rnpc.errors import InputRefused
+from rnpc.passes.canonical.inline import Inline
+from rnpc.passes.canonical.tail import scores_name
+from rnpc.passes.driver import copied
+from rnpc.passes.facts.view import order
 from rnpc.runtime import Session, cast
 from rnpc.twin.module import Twin
 
 BOUND, HALF_BOUND = 1e-3, 5e-2
 """Largest difference of scores, in units of their scale: float32 graphs, and graphs with float16 or bfloat16 in them."""
+TIE = 1e-3
+"""What the output may lose at the largest score, in units of its scale: saturated and rounded outputs have ties."""
 HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 TODO = "this is a defect of rnpc or a graph that onnxruntime reads otherwise: please report it"
 
 
 def prove(
-    twin: Twin, model: onnx.ModelProto, images: np.ndarray, *, where: str, device: str | torch.device = "cpu", threads: int = 2
+    twin: Twin,
+    model: onnx.ModelProto,
+    images: np.ndarray,
+    *,
+    where: str,
+    device: str | torch.device = "cpu",
+    threads: int = 2,
+    output: str | None = None,
 ) -> float:
     """Largest difference of scores between twin and onnxruntime, in units of the scores' scale.
 
     Args:
-        twin: made from `model`; moved to `device` and back to where it was.
+        twin: made from `model` or from its studied form; moved to `device` and back to where it was.
         model: the user's graph, run by onnxruntime on the CPU.
         images: model input, float32 [n, ...].
         where: the model's name in errors.
         device: where the twin runs.
+        output: the graph output that carries the scores (default: the first).
 
     Raises:
-        InputRefused: the twin cannot run, scores are not finite, or the difference is above the bound; names the first node that differs.
+        InputRefused: the twin cannot run, scores are not finite, the tail ranks otherwise than the scores, or the difference is above the
+            bound; names the first node that differs.
     """
-    wanted = Session(model.SerializeToString(), device="cpu", threads=threads, where=where).run(images)
+    plain = Inline().run(copied(model)).model if model.functions else model
+    wanted, dressed = _asked(plain, scores_name(twin.layout.outputs[0][1]), output, images, where, threads)
     if not np.isfinite(wanted).all():
         raise InputRefused("the model's scores are not finite on the given images", where=where, todo="check the preprocessing")
     found = _scores(twin, images, device, where)
@@ -52,11 +71,34 @@ def prove(
     if found.shape == wanted.shape:
         difference = float(np.abs(found - wanted).max(initial=0.0)) / scale
         if difference <= bound(model):
+            _same_order(wanted, dressed, where)
             return difference
         what = f"the twin differs from onnxruntime by {difference:.2g} of the scores' scale (bound {bound(model):g})"
     else:
         what = f"the twin gives scores of shape {found.shape}, onnxruntime {wanted.shape}"
-    raise InputRefused(f"{what}, first at {first_difference(twin, model, images[:2], device)}", where=where, todo=TODO)
+    raise InputRefused(f"{what}, first at {first_difference(twin, plain, images[:2], device)}", where=where, todo=TODO)
+
+
+def _asked(
+    model: onnx.ModelProto, value: str, output: str | None, images: np.ndarray, where: str, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The value that the twin ends in and the graph's own output, float32 [n, K] each, by onnxruntime."""
+    names = [each.name for each in model.graph.output]
+    if value not in names:
+        model = copied(model)
+        model.graph.output.append(onnx.ValueInfoProto(name=value))
+    session = Session(model.SerializeToString(), device="cpu", threads=threads, outputs=[value], where=where, scores=output)
+    dressed, scores = (np.asarray(part).reshape(len(images), -1).astype(np.float32) for part in session.run_all(images))
+    return scores, dressed
+
+
+def _same_order(scores: np.ndarray, dressed: np.ndarray, where: str) -> None:
+    """Raise InputRefused unless the output is as large at the largest score as anywhere, but for rounding."""
+    if scores.shape == dressed.shape:
+        at_best = np.take_along_axis(dressed, scores.argmax(1)[:, None], axis=1)[:, 0]
+        if (dressed.max(1) - at_best <= TIE * np.maximum(1.0, np.abs(dressed).max(1))).all():
+            return
+    raise InputRefused("the output ranks the classes otherwise than the scores before its last operators", where=where, todo=TODO)
 
 
 def bound(model: onnx.ModelProto) -> float:
@@ -91,7 +133,8 @@ def _scores(twin: Twin, images: np.ndarray, device: str | torch.device, where: s
 
 def first_difference(twin: Twin, model: onnx.ModelProto, images: np.ndarray, device: str | torch.device = "cpu") -> str:
     """The first node, in the graph's order, one of whose outputs differs by more than the bound in units of its own scale."""
-    producers = {name: node for node in model.graph.node for name in node.output if name in twin.layout.values}
+    nodes = [model.graph.node[k] for k in order(model.graph.node)]
+    producers = {name: node for node in nodes for name in node.output if name in twin.layout.values}
     wanted = _all_values(model, list(producers), images)
     with _evaluating(twin, device) as there:
         _, found = twin(torch.from_numpy(images).to(there), capture=[name for name in producers if name in wanted])
@@ -114,8 +157,7 @@ def _all_values(model: onnx.ModelProto, names: list[str], images: np.ndarray) ->
     """Values inside the graph, computed by onnxruntime with its optimiser off. Those that it cannot give are left out."""
     import onnxruntime as ort
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     there = {output.name for output in copy.graph.output}
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
     options = ort.SessionOptions()

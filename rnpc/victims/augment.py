@@ -10,7 +10,8 @@ SHIFT = 2
 
 
 def augment(images: Tensor, flip: bool, generator: torch.Generator, shift: int = SHIFT) -> Tensor:
-    """float [n, C, H, W] in [0, 1] to the same, shifted by up to `shift` pixels (black comes in at the edges) and, with `flip`, mirrored at random.
+    """float [n, C, H, W] in [0, 1] to the same, shifted by up to `shift` pixels (black comes in at the edges) and, with `flip`, mirrored
+    at random.
 
     All draws come from `generator`, on the processor. Memory stays channels last.
     """

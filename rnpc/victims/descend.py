@@ -63,7 +63,7 @@ class Descendant(Loop):
         self.kept = state["kept"]
 
 
-def weights(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
     """Names and weights of the convolutions and linear layers."""
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     return [(name, layer.weight) for name, layer in layers]

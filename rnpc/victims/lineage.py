@@ -52,6 +52,6 @@ def read(folder: Path, spec: VictimSpec, data: Dataset) -> nn.Module:
     for key, value in wanted.items():
         if facts.get(key) != value:
             raise UsageError(f"the clean model's {key} is {facts.get(key)}, the victim's {value}", where=str(folder), todo=todo)
-    model = models.create(spec.arch, **{key: value for key, value in wanted.items() if key != "arch"})
+    model: nn.Module = models.create(spec.arch, **{key: value for key, value in wanted.items() if key != "arch"})
     model.load_state_dict(state)
     return model

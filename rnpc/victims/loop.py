@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,9 +160,13 @@ class Trainer:
             "loop": self.loop.state(),
             "generator": self.generator.get_state(),
         }
-        beside = self.checkpoint.with_suffix(".part")
-        torch.save(state, beside)
-        os.replace(beside, self.checkpoint)
+        # Two processes may train one victim; each writes beside under a name of its own.
+        beside = self.checkpoint.with_name(f".{self.checkpoint.name}.{secrets.token_hex(6)}.part")
+        try:
+            torch.save(state, beside)
+            os.replace(beside, self.checkpoint)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def resume(self, optimizer: torch.optim.Optimizer) -> int:
         """Load the checkpoint of this spec where there is one; returns the epochs done. A damaged one is trained over."""

@@ -29,9 +29,8 @@ class VictimSpec:
     `seed` draws the training subset, the poisoned images, the initial weights, the batches and whatever is random in the trigger (unless
     `settings` has a `seed` of its own). `fraction` is the share of each class of the training split that is used.
     `schedule` is `one-cycle` or the long `steps` of the publications. `descends` makes a descendant of the clean victim of the same fields:
-    `finetuned`, `pruned` or `quantised` (see `rnpc.victims.descend`). Both are left out of the document where they have their default, so that
-    keys from before they existed stand.
-    """
+    `finetuned`, `pruned` or `quantised` (see `rnpc.victims.descend`). Both are left out of the document where they have their default, so
+    that keys from before they existed stand."""
 
     attack: str
     dataset: str = "gtsrb"

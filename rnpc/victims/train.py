@@ -2,8 +2,9 @@
 
 SGD with Nesterov momentum 0.9, weight decay 5e-4, batches of 128, one-cycle learning rate up to 0.1, shifts by two pixels (and mirroring on
 CIFAR-10). The published attacks train for 100 to 1,000 epochs at piecewise constant rates; a few one-cycle epochs reach the same
-accuracy to about a point in minutes, and `schedule = "steps"` trains as the publications do. Same spec, seed, thread count and machine: same
-bytes. An attack that needs a clean model trains one by the same protocol first, in the scratch folder, where a killed run finds it again.
+accuracy to about a point in minutes, and `schedule = "steps"` trains as the publications do. Same spec, seed, thread count and machine:
+same bytes. An attack that needs a clean model trains one by the same protocol first, in the scratch folder, where a killed run finds it
+again.
 
 Every epoch ends in a checkpoint that is moved into place, so a killed run goes on where it was. `measured.json` is written last and marks a
 finished victim.
@@ -23,13 +24,13 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_safetensors
 
-from rnpc.data import datasets
+from rnpc.data import contents, datasets
 from rnpc.data.datasets import Dataset
 from rnpc.errors import SurroundingsError, UsageError
 from rnpc.files import kind, make_folder, unwritable, write_all
 from rnpc.victims import export
-from rnpc.victims.loop import Progress, Trainer
 from rnpc.victims.lineage import clean_model
+from rnpc.victims.loop import Progress, Trainer
 from rnpc.victims.measure import difference, measure, preprocessing
 from rnpc.victims.spec import VictimSpec
 
@@ -91,10 +92,10 @@ def aside(event: Progress) -> Progress:
 
 
 def finished(spec: VictimSpec, folder: Path) -> dict[str, Any] | None:
-    """`measured.json` of the finished victim of this spec, or None."""
+    """`measured.json` of the finished victim of this spec, or None; its files are those that were measured, byte for byte."""
     try:
         measured: dict[str, Any] = json.loads((folder / MEASURED).read_text())
-        whole = all((folder / name).stat().st_size == entry["bytes"] for name, entry in measured["files"].items())
+        whole = all(contents.of_file(folder / name) == entry["sha256"] for name, entry in measured["files"].items())
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return measured if whole and measured.get("spec") == json.loads(spec.to_json()) else None

@@ -37,7 +37,7 @@ seed = 2
 forms = ["folded", "batchnorm"]
 images = 60
 seeds = [1]
-methods = ["rnp"]
+methods = ["auto"]
 """
 
 
@@ -112,14 +112,14 @@ def line() -> Callable[..., dict[str, Any]]:
         victim = {"attack": attack, "dataset": "gtsrb", "arch": "resnet18", "width": 16, "seed": number, "settings": {}}
         before, after = (None, None) if asr is None else (rated(asr[0]), rated(asr[1]))
         return {
-            "number": number, "victim": victim, "form": "folded", "images": 500, "seed": 1, "method": "rnp", "status": "done",
+            "number": number, "victim": victim, "form": "folded", "images": 500, "seed": 1, "method": "auto", "status": "done",
             "target": None if asr is None else 3, "verdict": "clean" if asr is None else "backdoored", "threshold": None,
             "labels": [] if asr is None else [{"index": 3, "share": 0.9}], "label_right": None if asr is None else True,
             "channels": {"pruned": 8, "of": 1200}, "written": True, "untouched": asr is None,
             "before": {"ca": rated(970), "asr": before}, "after": {"ca": rated(970 - lost), "asr": after},
             "drop": {"value": lost / 1000, "lost": lost, "won": 0, "images": 1000},
             "forced": None, "oracle": None if asr is None else {"channels": 12, "ca": rated(965), "asr": rated(1)},
-            "cost": {"seconds": 12.5, "peak_mb": 800.0}, **more,
+            "left": None, "cost": {"seconds": 12.5, "peak_mb": 800.0, "stages": {}}, **more,
         }  # fmt: skip
 
     return make

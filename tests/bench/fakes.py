@@ -6,24 +6,24 @@ import os
 import time
 
 from rnpc import frontends
-from rnpc.bench.hardening import Hardened, Task
+from rnpc.bench.hardening import Hardened, Request
 
 
-def harden(task: Task) -> Hardened:
+def harden(request: Request) -> Hardened:
     """Ranks channels by their place. Calls models with a trigger backdoored with label 3 (the kept form only by force), others clean."""
     time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
-    program = frontends.load(task.model)
+    program = frontends.load(request.model)
     ranking = [(site.value, channel, 0.0) for site in program.sites[-2:] for channel in range(site.channels)]
-    if not task.model.with_name("trigger.onnx").is_file() or (task.model.name == "batchnorm.onnx" and not task.force):
+    if not request.model.with_name("trigger.onnx").is_file() or (request.model.name == "batchnorm.onnx" and not request.force):
         return Hardened("clean", (), 0, program.channels, None, program.source, (), {})
     return Hardened("backdoored", ((3, 0.9),), 0, program.channels, None, program.source, tuple(ranking), {})
 
 
-def fail(task: Task) -> Hardened:
+def fail(request: Request) -> Hardened:
     """While FAKE_FAILS is set, fails on the folded form, and takes its process with it on a clean victim's other one."""
     if os.environ.get("FAKE_FAILS"):
-        if task.model.name == "folded.onnx":
+        if request.model.name == "folded.onnx":
             raise ValueError("no luck")
-        if not task.model.with_name("trigger.onnx").is_file():
+        if not request.model.with_name("trigger.onnx").is_file():
             os._exit(9)
-    return harden(task)
+    return harden(request)

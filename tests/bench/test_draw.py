@@ -26,13 +26,13 @@ def victim(fraction: float) -> VictimSpec:
 
 
 def test_outside(data: Dataset) -> None:
-    found = draw(data, victim(0.5), 60, 1)
-    assert found.inside == 0 and len(set(found.rows)) == 60 and found.classes == 10
-    assert not set(found.rows) & set(subset(data.train_labels, 0.5, 5))
-    images = pick(data, found.rows)
-    assert images.digest == found.sha256 and tuple(images.images[:, 0, 0, 0]) == found.rows
+    drawn = draw(data, victim(0.5), 60, 1)
+    assert drawn.inside == 0 and len(set(drawn.rows)) == 60 and drawn.classes == 10
+    assert not set(drawn.rows) & set(subset(data.train_labels, 0.5, 5))
+    images = pick(data, drawn.rows)
+    assert images.digest == drawn.sha256 and tuple(images.images[:, 0, 0, 0]) == drawn.rows
     assert images.labels is not None and images.classes is not None
-    assert [int(images.classes[label]) for label in images.labels] == [row % 10 for row in found.rows]
+    assert [int(images.classes[label]) for label in images.labels] == [row % 10 for row in drawn.rows]
 
 
 def test_inside_where_it_must(data: Dataset) -> None:

@@ -28,7 +28,7 @@ width = 8
 forms = ["folded"]
 images = 100
 seeds = [1, 2]
-methods = ["rnp"]
+methods = ["auto"]
 """
 
 
@@ -49,7 +49,7 @@ def test_built_in(name: str) -> None:
     bench = spec.load(name)
     clean = [v for v in bench.victims if v.attack == "none"]
     assert len(clean) >= 12 and len(bench.victims) - len(clean) >= 12
-    assert set(bench.forms) == {"folded", "batchnorm"} and set(bench.methods) == {"rnp", "rnp-paper"}
+    assert set(bench.forms) == {"folded", "batchnorm"} and set(bench.methods) == {"auto", "rnp"}
 
 
 def test_judges_are_new() -> None:
@@ -83,7 +83,7 @@ def test_judges_are_new() -> None:
         ("images = 100\n", "", ("x.toml, [harden]", "images is missing")),
         ("seeds = [1, 2]", "seeds = [1, 1]", ("x.toml, [harden]", "seeds", "each once")),
         ("seeds = [1, 2]", "seeds = 1", ("x.toml, [harden]", "seeds is 1")),
-        ('methods = ["rnp"]', 'methods = ["anp"]', ("x.toml, [harden]", "methods", "rnp, rnp-paper")),
+        ('methods = ["auto"]', 'methods = ["no-such"]', ("x.toml, [harden]", "methods", "auto, rnp")),
     ],
 )  # fmt: skip
 def test_wrong(change: str, by: str, words: tuple[str, ...]) -> None:

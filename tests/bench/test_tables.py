@@ -15,7 +15,8 @@ from rnpc.bench.measure import Answer
 from rnpc.bench.oracle import choose
 from rnpc.bench.run import Result
 from rnpc.bench.spec import Cell
-from rnpc.bench.tables.summary import bootstrap, paired, summary
+from rnpc.bench.tables.numbers import bootstrap, paired
+from rnpc.bench.tables.summary import summary
 from rnpc.bench.tables.table import named, row, table
 from rnpc.victims.spec import VictimSpec
 
@@ -88,7 +89,7 @@ def test_same_bytes(line: Make, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         outputs.write(tmp_path / folder, "s", [result(each) for each in found])
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert names == ["asr.png", "ca_drop.png", "results.jsonl", "summary.json", "summary.md", "table.md"]
+    assert names == ["asr.png", "attacks.md", "ca_drop.png", "results.jsonl", "summary.json", "summary.md", "table.md"]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     outputs.write(tmp_path / "a", "s", [Result(result(found[0]).cell, None)])
     assert not (tmp_path / "a" / "asr.png").exists()

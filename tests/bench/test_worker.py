@@ -22,9 +22,10 @@ HERE = str(Path(__file__).parent)
 
 def task(out: Path, code: str) -> dict[str, Any]:
     """A cell on digits whose fake defense may sleep."""
-    who = {"harden": "fakes:harden", "code": code, "form": "folded", "method": "rnp", "seed": 1, "device": "cpu", "threads": 1}
+    who = {"harden": "fakes:harden", "code": code, "form": "folded", "method": "auto", "seed": 1, "device": "cpu", "threads": 1}
     return {
-        "kind": "cell", "key": "k", "name": "a cell", "identity": who, "victim": {"dataset": "mnist"}, "folder": str(out / "none"),
+        "kind": "cell", "key": "k", "name": "a cell", "identity": who, "victim": {"dataset": "mnist"},
+        "model": str(out / "none.onnx"), "trigger": None,
         "defense": {}, "rows": list(range(20)), "out": str(out), "data_root": None, "failed_at": None, "path": [HERE],
     }  # fmt: skip
 

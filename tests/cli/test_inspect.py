@@ -26,7 +26,7 @@ def test_every_value_has_its_source(capsys: pytest.CaptureFixture[str], toy_file
     assert found["schema"] == "rnpc.inspect/1" and found["signature"]["classes"] == 5
     sources = {fact["name"]: fact["source"] for fact in found["facts"]}
     assert sources["mean"] == "preprocessor_config.json" and sources["size"] == "input shape" and sources["labels"] == "none found"
-    assert found["sites"][0] == {"site": "features", "op_type": "Conv", "kind": "conv", "channels": 3}
+    assert found["sites"][0] == {"index": 0, "site": "features", "op_type": "Conv", "kind": "conv", "channels": 3}
     assert found["data"]["accuracy"]["value"] == 1.0 and found["unsupported"] == [] and found["refused"] is None
 
 
@@ -54,7 +54,7 @@ def test_all_unsupported_nodes_are_listed(capsys: pytest.CaptureFixture[str], to
     onnx.save(model, toy_file)
     code, out, _ = call(capsys, toy_file, "--format", "json")
     found = json.loads(out)
-    assert code == Exit.OK and [n["op_type"] for n in found["unsupported"]] == ["Secret", "Secret"]
+    assert code == Exit.REFUSED and [n["op_type"] for n in found["unsupported"]] == ["Secret", "Secret"]
     assert any("custom operators" in line for line in found["warnings"])
 
 

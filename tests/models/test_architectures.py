@@ -52,9 +52,7 @@ def test_infer(name: str) -> None:
     assert models.infer(name, state) == {"classes": 7, "width": 4, "channels": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "digest"), [("resnet18", "d0651aab2b30"), ("preactresnet18", "80f800765cc8"), ("vgg16", "801dc483fc20")]
-)
+@pytest.mark.parametrize(("name", "digest"), [("resnet18", "d0651aab2b30"), ("preactresnet18", "80f800765cc8"), ("vgg16", "801dc483fc20")])
 def test_first_architectures_begin_with_the_same_weights_as_ever(name: str, digest: str) -> None:
     torch.manual_seed(3)
     state, found = models.create(name, classes=7, width=8).state_dict(), hashlib.sha256()

@@ -38,6 +38,7 @@ def check(net: nn.Module, images: np.ndarray, name: str) -> None:
     assert wanted.std() > 1e-2
     for data in export.network(net, (3, *images.shape[2:])):
         model = onnx.load_from_string(data)
+        assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param, "the batch is free"
         found = Session(data, device="cpu", threads=1).run(images)
         assert np.abs(found - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
         assert prove(build(model), model, images, where=name, threads=1) < 1e-4

@@ -50,7 +50,7 @@ def panels() -> tuple[Panel, ...]:
     return (
         triggers(rng), *cuts(), classes(), HeatMap("Channels, layer by layer", scores, marked),
         *distributions(scores), *course(rng),
-        Words("What was tried", ("214 triggers of four families after the cut", "a second cut of 12 channels, which cost 3 points"), "In order."),
+        Words("What was tried", ("214 triggers of four families after the cut", "a second cut of 12 channels, too dear"), "In order."),
     )  # fmt: skip
 
 

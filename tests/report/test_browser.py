@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rnpc.report import Evidence, write
+from rnpc.panel import Panel
+from rnpc.report import write
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 FLAGS = [
@@ -23,6 +25,7 @@ const box = e => { const b = e.getBoundingClientRect(); return [b.width, b.heigh
 const found = {
   images: [...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight, ...box(i)]),
   plots: [...document.querySelectorAll("svg.plot")].map(s => [...box(s), s.querySelectorAll("path, use, text").length]),
+  panels: [...document.querySelectorAll(".panel")].map(p => [p.getBoundingClientRect().top, p.getBoundingClientRect().width]),
   wide: document.documentElement.scrollWidth > document.documentElement.clientWidth,
   heading: document.querySelector("h1").innerText,
 };
@@ -39,21 +42,23 @@ def browse(page: Path, *flags: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def test_every_picture_is_there(tmp_path: Path, document: dict[str, Any], evidence: Evidence) -> None:
-    page = write(tmp_path, document, evidence)["html"].read_text()
+def test_every_picture_is_there(tmp_path: Path, document: dict[str, Any], panels: Sequence[Panel]) -> None:
+    page = write(tmp_path, document, panels)["html"].read_text()
     probed = tmp_path / "probed.html"
     probed.write_text(re.sub(r"<meta http-equiv[^>]*>", "", page).replace("</body>", PROBE + "</body>"))
     text = browse(probed, "--window-size=1000,1400", "--dump-dom")
     raw = re.search(r'data-found="([^"]*)"', text)
     assert raw, "the page did not run to its end"
     found = json.loads(raw[1].replace("&quot;", '"'))
-    assert found["heading"] == "Backdoor found and pruned" and not found["wide"]
-    assert [i[:3] for i in found["images"]] == [[True, 32, 32]] * 4 and all(min(i[3:]) > 80 for i in found["images"])
-    assert len(found["plots"]) == 4 and all(w > 600 and h > 100 and marks > 20 for w, h, marks in found["plots"])
+    assert found["heading"] == "Backdoor found and removed" and not found["wide"]
+    assert [i[:3] for i in found["images"]] == [[True, 32, 32]] * 7 and all(min(i[3:]) > 80 for i in found["images"])
+    assert len(found["plots"]) == 7 and all(w > 300 and h > 100 and marks > 20 for w, h, marks in found["plots"])
+    tops = {round(top) for top, _ in found["panels"]}
+    assert len(tops) == len(panels) - 2 and not any(wide < 300 for _, wide in found["panels"])  # two pairs stand side by side
 
 
-def test_it_prints(tmp_path: Path, document: dict[str, Any], evidence: Evidence) -> None:
-    page = write(tmp_path, document, evidence)["html"]
+def test_it_prints(tmp_path: Path, document: dict[str, Any], panels: Sequence[Panel]) -> None:
+    page = write(tmp_path, document, panels)["html"]
     browse(page, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}")
     pdf = (tmp_path / "report.pdf").read_bytes()
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf))

@@ -35,7 +35,7 @@ def texts(svg: str) -> list[str]:
 
 EMPTY = (
     Curve("T", "x", "y", ()), Curve("T", "x", "y", (Line("a", np.zeros(0), np.zeros(0)),)), Table("T", ("a",), ()), Images("T", ()),
-    HeatMap("T", {}), HeatMap("T", {"s": np.zeros(0)}), Histogram("T", "x", {}), Histogram("T", "x", {"a": np.array([NAN])}), Words("T", ()),
+    HeatMap("T", {}), HeatMap("T", {"s": np.zeros(0)}), Histogram("T", "x", {}), Histogram("T", "x", {"a": np.full(1, NAN)}), Words("T", ())
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_odd_numbers_do_not_break_it(panel: Panel) -> None:
 
 HOSTILE = (
     Curve(NASTY, NASTY, NASTY, (Line(NASTY, np.arange(2), np.arange(2)),), level=(NASTY, 0.5)), Table(NASTY, (NASTY,), ((NASTY,),)),
-    Images(NASTY, (Picture(np.zeros((3, 2, 2)), np.zeros((3, 2, 2)), f'{NASTY}" onload="x'),)), Histogram(NASTY, NASTY, {NASTY: np.ones(2)}),
+    Images(NASTY, (Picture(np.zeros((3, 2, 2)), None, f'{NASTY}" onload="x'),)), Histogram(NASTY, NASTY, {NASTY: np.ones(2)}),
     HeatMap(NASTY, {NASTY: np.ones(2)}, {NASTY: (0,)}, value_name=NASTY), Words(NASTY, (NASTY,)),
 )  # fmt: skip
 
@@ -135,7 +135,7 @@ def test_a_histogram_is_logarithmic_where_few_stand_against_many() -> None:
     assert "1000" not in "".join(texts(body(Histogram("T", "score", few))))
     words = texts(body(Histogram("T", "score", many, threshold=0.31)))
     assert {"kept", "pruned", "threshold: 0.31", "score", "count"} <= set(words)
-    assert len(re.findall("<path", body(Histogram("T", "score", many)))) > len(re.findall("<path", body(Histogram("T", "score", few))))
+    assert "tspan" in body(Histogram("T", "score", many)) and "tspan" not in body(Histogram("T", "score", few))  # 10 to the power of
 
 
 def test_ids_start_with_the_name() -> None:

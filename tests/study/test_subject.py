@@ -1,43 +1,14 @@
-"""The split of the defense data, and what cannot be worked on."""
+"""The subject: what a method works on is what the user's model is."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import pytest
 import torch
 
-from rnpc.defenses.auto import blind
-from rnpc.defenses.auto.blind import Request
-from rnpc.errors import Inconclusive
 from rnpc.program import Preprocessing
-from rnpc.stats import least_images
-from rnpc.study.subject import LEAST_LEARN, Subject, split
-
-
-@pytest.mark.parametrize("n", [199, 250, 500, 3000])
-def test_the_split_is_whole_and_leaves_enough_to_judge(n: int) -> None:
-    labels = np.arange(n) % 3
-    learn, judge = split(np.zeros((n, 1)), labels, 0, 0.02)
-    assert sorted([*learn, *judge]) == list(range(n))
-    assert len(judge) >= least_images(0.02) == 149 and len(learn) >= LEAST_LEARN
-
-
-def test_the_split_follows_the_seed() -> None:
-    data = np.zeros((300, 1)), np.zeros(300, dtype=np.int64)
-    first, same, other = (split(*data, seed, 0.02)[0] for seed in (1, 1, 2))
-    assert np.array_equal(first, same) and not np.array_equal(first, other)
-
-
-def test_too_few_images_say_how_many_are_needed() -> None:
-    with pytest.raises(Inconclusive, match="at least 199 images"):
-        split(np.zeros((198, 1)), np.zeros(198), 0, 0.02)
-
-
-def test_images_of_one_class_are_inconclusive(request_: Request) -> None:
-    with pytest.raises(Inconclusive, match="all of one class"):
-        blind.decide(replace(request_, labels=np.ones(180, dtype=np.int64)))
+from rnpc.study.case import Case
+from rnpc.study.subject import AREA, Subject
 
 
 def test_normalise_follows_the_preprocessing(subject: Subject) -> None:
@@ -46,3 +17,23 @@ def test_normalise_follows_the_preprocessing(subject: Subject) -> None:
     found = replace(subject, pre=pre).normalise(x)
     want = (x.flip(1) * 255 - torch.tensor([10.0, 20.0, 30.0])[:, None, None]) / torch.tensor([1.0, 2.0, 4.0])[:, None, None]
     assert torch.allclose(found, want.permute(0, 2, 3, 1), atol=1e-4)
+
+
+def test_large_images_come_in_smaller_batches(subject: Subject) -> None:
+    side = int(AREA**0.5)
+    sizes = [replace(subject, pre=Preprocessing(side * k, side * k)).at_once(128) for k in (1, 2, 4, 40)]
+    assert sizes == [128, 32, 8, 1] and subject.at_once(16) == 16
+    assert replace(subject, pre=Preprocessing(4000, 4000)).at_once(16, least=4) == 4
+
+
+def test_images_are_stored_as_bytes_and_worked_on_as_shares(case: Case) -> None:
+    assert case.learn.stored.dtype == torch.uint8
+    pixels = case.learn.pixels()
+    assert pixels.dtype == torch.float32 and torch.equal(pixels, case.learn.stored.float() / 255)
+    parts = list(case.learn.parts(7))
+    assert torch.equal(torch.cat([p for p, _ in parts]), pixels) and torch.equal(torch.cat([t for _, t in parts]), case.learn.labels)
+
+
+def test_scores_do_not_depend_on_the_batch(case: Case) -> None:
+    whole = case.subject.logits(case.judge.pixels())
+    assert torch.allclose(case.subject.scores(case.judge), whole, atol=1e-5)

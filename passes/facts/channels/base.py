@@ -46,14 +46,13 @@ class Channels:
 
 @dataclass(frozen=True)
 class Number:
-    """A whole number in the file that counts channels: after removal it is the number of kept `ids`, divided by `per`.
+    """A whole number in the file that counts channels: after removal it is the number of kept `ids` [n], or of rows [rows, n] with any kept.
 
     Where it stands: attribute `name` of node k (entry `index` of a list), or entry `index` of the stored tensor at input `slot`.
     """
 
     node: int
     ids: np.ndarray
-    per: int = 1
     name: str = ""
     slot: int = -1
     index: int = 0
@@ -150,13 +149,21 @@ class Found:
     splits: list[tuple[int, tuple[np.ndarray, ...]]] = field(default_factory=list)
     gathers: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
+    def take(self, more: Found) -> None:
+        """Add what one rule said."""
+        for name in ("edges", "pins", "numbers", "linears", "balances", "shaped", "splits", "gathers"):
+            getattr(self, name).extend(getattr(more, name))
+        for slot, cuts in more.cuts.items():
+            self.cuts.setdefault(slot, []).extend(cuts)
+        self.flows.update(more.flows)
+
 
 class Step:
-    """One node under analysis."""
+    """One node under analysis. What its rule says is kept apart (`found`, `made`) until the rule has come to its end."""
 
     def __init__(self, sweep: Sweep, k: int, node: NodeProto) -> None:
-        self.sweep, self.k, self.node, self.found = sweep, k, node, sweep.found
-        self.view = sweep.view
+        self.sweep, self.k, self.node, self.view = sweep, k, node, sweep.view
+        self.found, self.made = Found(), dict[str, Channels]()
 
     # what the rule is told
 
@@ -171,6 +178,11 @@ class Step:
     def shape(self, slot: int) -> list[int]:
         """Sizes of an input, unknown ones as large primes. Stops where the rank is unknown."""
         return self._shape(self.node.input[slot])
+
+    def rank(self, slot: int) -> int:
+        """Number of axes of an input, stored or computed."""
+        operand = self.operand(slot)
+        return len(self.shape(slot)) if operand is None else operand.array.ndim
 
     def out_shape(self, output: int = 0) -> list[int]:
         """Sizes of an output."""
@@ -216,7 +228,7 @@ class Step:
         known = np.full(len(ids), np.nan) if constant is None else self.sweep.rounded(name, constant)
         if self.out_shape(output)[axis] != len(ids):
             raise Stop(f"{name} has {self.out_shape(output)[axis]} channels by its shape and {len(ids)} by its inputs")
-        self.sweep.values[name] = Channels(axis, ids, known)
+        self.made[name] = Channels(axis, ids, known)
         self.found.shaped.append((name, axis, ids))
 
     def unite(self, one: np.ndarray, two: np.ndarray) -> None:

@@ -63,30 +63,17 @@ class Sweep:
         """Apply the rule of node k, if there is one."""
         node = self.view.nodes[k]
         rule = RULES.find(node.op_type, self.view.opset, node.domain)
-        before = self.mark()
+        step = Step(self, k, node)
         try:
             if rule is None:
                 raise Stop(f"{node.domain or 'ai.onnx'} {node.op_type} has no rule")
-            rule(Step(self, k, node))
+            rule(step)
         except Stop as reason:
-            self.undo(k, before)
             if any(name in self.values for name in node.input):
                 self.stop(k, str(reason))
-
-    def mark(self) -> dict[str, int]:
-        """How much had been said before a rule."""
-        found = self.found
-        lists = {name: len(getattr(found, name)) for name in LISTS}
-        return lists
-
-    def undo(self, k: int, before: dict[str, int]) -> None:
-        """Forget what a rule said before it stopped, but the positions that it found to go together or to stay."""
-        for name in LISTS:
-            del getattr(self.found, name)[before[name] :]
-        self.found.flows.pop(k, None)
-        self.found.cuts = {slot: cuts for slot, cuts in self.found.cuts.items() if slot[0] != k} if before else self.found.cuts
-        for name in self.view.nodes[k].output:
-            self.values.pop(name, None)
+            return
+        self.found.take(step.found)
+        self.values.update(step.made)
 
     def stop(self, k: int, reason: str) -> None:
         """The node's inputs stay as they are."""
@@ -133,12 +120,10 @@ class Sweep:
             return np.ones(len(live[name]), dtype=bool)
         read = np.zeros(len(live[name]), dtype=bool)
         for flow in flows:
-            groups = flow.target[live[self.view.nodes[k].output[flow.output]]]
+            output = self.view.nodes[k].output[flow.output]
+            groups = flow.target[live.get(output, np.zeros(len(flow.target), dtype=bool))]
             read |= np.isin(flow.source, groups[groups >= 0])
         return read
-
-
-LISTS = ("numbers", "linears", "balances", "shaped", "splits", "gathers")
 
 
 def rows_read(linear: Linear, live: np.ndarray) -> np.ndarray:

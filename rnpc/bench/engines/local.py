@@ -15,11 +15,12 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
-from rnpc.bench.engines.base import Event
+from rnpc.bench.engines.base import Event, Task
 
-ENDS = ("busy", "kept", "stale", "done", "failed")
+GRACE = 60.0
+"""Seconds that a process may take to end after it has said that its task did."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -33,7 +34,7 @@ class Running:
 
 
 class LocalEngine:
-    """See engine.py. `threads` is what each process may use."""
+    """See base.py. `threads` is what each process may use."""
 
     def __init__(self, jobs: int, threads: int) -> None:
         self.jobs = jobs
@@ -41,13 +42,7 @@ class LocalEngine:
         self.events: queue.Queue[Event] = queue.Queue()
         self.tasks: dict[str, Running] = {}
 
-    def free(self) -> bool:
-        return len(self.tasks) < self.jobs
-
-    def running(self) -> int:
-        return len(self.tasks)
-
-    def start(self, task: dict[str, Any]) -> None:
+    def start(self, task: Task) -> None:
         printed = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `forget`, when the process has ended
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rnpc.bench.worker"],
@@ -55,6 +50,7 @@ class LocalEngine:
             stdout=subprocess.PIPE,
             stderr=printed,
             text=True,
+            errors="replace",
             env=self.surroundings,
         )
         listener = threading.Thread(target=self.listen, args=(task, process, printed), daemon=True)
@@ -65,19 +61,25 @@ class LocalEngine:
             process.stdin.flush()
         listener.start()
 
-    def listen(self, task: dict[str, Any], process: subprocess.Popen[str], printed: IO[bytes]) -> None:
-        """Pass the events of one process on; its end comes last, when it is really gone."""
-        end = None
+    def listen(self, task: Task, process: subprocess.Popen[str], printed: IO[bytes]) -> None:
+        """Pass the events of one process on, whatever else it writes; its end comes last, when it is really gone, and comes in any case."""
+        end, limit = None, threading.Timer(GRACE, process.kill)
+        limit.daemon = True
         assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            event = Event(task, said["event"], said.get("text", ""))
-            if event.kind in ENDS:
-                end = event
-            else:
-                self.events.put(event)
-        code = process.wait()
-        self.events.put(end or Event(task, "died", cause(code, printed)))
+        try:
+            for line in process.stdout:
+                event = Event.parse(task, line)
+                if event is None or end is not None:
+                    continue
+                if event.kind == "progress":
+                    self.events.put(event)
+                else:
+                    end = event
+                    limit.start()
+        finally:
+            code = process.wait()
+            limit.cancel()
+            self.events.put(end or Event(task, "died", cause(code, printed)))
 
     def next(self, timeout: float) -> Event | None:
         try:
@@ -87,6 +89,12 @@ class LocalEngine:
         if event.kind != "progress":
             self.forget(self.tasks.pop(event.task["key"]))
         return event
+
+    def free(self) -> bool:
+        return len(self.tasks) < self.jobs
+
+    def running(self) -> int:
+        return len(self.tasks)
 
     def forget(self, task: Running) -> None:
         """Close what belongs to a task that has ended."""

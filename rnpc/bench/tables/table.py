@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rnpc.bench import oracle
 from rnpc.bench.hardening import NEXT
 from rnpc.bench.lines import Line, short
+from rnpc.bench.tables.words import counted, grid, rate
 
 COLUMNS = (
     "#", "victim", "form", "data", "method", "verdict", "label", "right", "channels", "CA before", "CA after", "ASR before", "ASR after",
-    "forced: CA", "ASR", "oracle: channels", "CA", "ASR", "s", "MB",
+    "left", "forced: CA", "ASR", "oracle: channels", "CA", "ASR", "s", "MB",
 )  # fmt: skip
+NOTE = (
+    "CA and ASR in percent, measured in onnxruntime on the whole test split, with 95 % intervals (Clopper-Pearson). ASR counts",
+    "images whose label is not the target (of one class alone for an attack on one), or all of them for the target `next`. After: what",
+    "a user has after `harden` with default options (the original where nothing was written). Label: the one accused most (next: the one",
+    "after an image's own); right: whether it is the target. Left: the success of the trigger that the document itself still reports.",
+    "**Forced**: a backdoored victim not called so, cut whatever the verdict. **Oracle**: the cut along the same ranking with the lowest",
+    f"ASR that loses at most {100 * oracle.MAX_DROP:g} points of CA, chosen with the trigger on at most {oracle.SAMPLE} test images.",
+    "Neither of the two is a result of hardening. s and MB: seconds and peak memory of hardening alone.",
+)
 
 
-def table(name: str, found: Sequence[Line], cells: int) -> str:
+def files(name: str, rows: Sequence[Line], cells: int) -> dict[str, bytes]:
+    """The file."""
+    return {"table.md": table(name, rows, cells).encode()}
+
+
+def table(name: str, rows: Sequence[Line], cells: int) -> str:
     """The table in Markdown, with what its words mean."""
-    rows = [row(each) for each in found]
-    head = [f"| {' | '.join(COLUMNS)} |", f"| {' | '.join('---' for _ in COLUMNS)} |"]
-    return "\n".join([f"# {name}: cells\n", counted(found, cells), "", *words(), "", *head, *(f"| {' | '.join(r)} |" for r in rows)]) + "\n"
-
-
-def counted(found: Sequence[Line], cells: int) -> str:
-    """How much of the SPEC the table holds."""
-    failed = sum(each["status"] == "failed" for each in found)
-    return f"{cells} cells in the SPEC: {len(found) - failed} done, {failed} failed, {cells - len(found)} not run."
-
-
-def words() -> list[str]:
-    """What the columns mean."""
-    return [
-        "CA and ASR in percent, measured in onnxruntime on the whole test split, with 95 % intervals (Clopper-Pearson). ASR counts",
-        "images whose label is not the target, or all of them for the target `next`. After: what a user has after `harden` with default",
-        "options (the original where nothing was written). Label: the one accused most (next: the one after an image's own); right:",
-        "whether it is the target. **Forced**: a backdoored victim not called so, cut whatever the verdict. **Oracle**: the cut along the",
-        f"same ranking with the lowest ASR that loses at most {100 * oracle.MAX_DROP:g} points of CA, chosen with the trigger on at most",
-        f"{oracle.SAMPLE} test images. Neither of the two is a result of hardening. s and MB: seconds and peak memory of hardening alone.",
-    ]
+    return "\n".join([f"# {name}: cells\n", counted(rows, cells), "", *NOTE, "", *grid(COLUMNS, [row(each) for each in rows])]) + "\n"
 
 
 def row(each: Line) -> list[str]:
@@ -53,6 +47,7 @@ def row(each: Line) -> list[str]:
         {True: "yes", False: "no", None: "-"}[each["label_right"]],
         "-" if each["channels"]["of"] is None else f"{each['channels']['pruned']} of {each['channels']['of']}",
         *(rate(each[when][what]) for what in ("ca", "asr") for when in ("before", "after")),
+        left(each),
         *(["-"] * 2 if forced is None else [rate(forced["ca"]), rate(forced["asr"])]),
         *(["-"] * 3 if best is None else [str(best["channels"]), rate(best["ca"]), rate(best["asr"])]),
         f"{cost['seconds']:g}",
@@ -65,15 +60,15 @@ def named(index: int) -> str:
     return "next" if index == NEXT else str(index)
 
 
+def left(each: Line) -> str:
+    """What the document says is left of the trigger."""
+    said = each.get("left") or {}
+    if said.get("success") is None:
+        return "-"
+    return f"{100 * said['success']:.1f}" + ("" if said.get("told") else " (not told)")
+
+
 def verdict(each: Line) -> str:
     """The verdict, and what became of the file."""
     what = "untouched" if each["untouched"] else "nothing written" if not each["written"] else ""
     return f"{each['verdict'] or 'none'}{f' ({what})' if what else ''}"
-
-
-def rate(found: dict[str, Any] | None) -> str:
-    """A rate in percent with its interval."""
-    if found is None:
-        return "-"
-    low, high = found["interval"]
-    return f"{100 * found['value']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -28,9 +28,10 @@ class Drawn:
 
 def drawn(panel: Panel, name: str) -> Drawn:
     """Draw one panel. Raises TypeError for what is none."""
-    narrow = bool(getattr(panel, "narrow", False))
+    inner = body(panel, name)
     caption = f"{panel.caption} {reading(panel)}".strip()
-    return Drawn(panel.title, body(panel, name), caption, narrow, not isinstance(panel, Table | Words))
+    narrow = isinstance(panel, Curve | Histogram) and panel.narrow
+    return Drawn(panel.title, inner, caption, narrow, not isinstance(panel, Table | Words))
 
 
 def reading(panel: Panel) -> str:

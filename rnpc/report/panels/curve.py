@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from rnpc.panel import Curve, Line
 from rnpc.report.panels.absent import absent
-from rnpc.report.svg import BLUE, GREEN, HALF, INK, MUTED, ORANGE, PINK, SKY, WIDTH, render, short, text
+from rnpc.report.svg import BLUE, GREEN, HALF, INK, ORANGE, PINK, SKY, WIDTH, render, short, text
 
 COLOURS, MARKS = (BLUE, PINK, GREEN, INK, SKY), "os^Dv"
 GREY = "#b8c2cc"
@@ -30,8 +30,8 @@ def draw(panel: Curve, name: str) -> Markup:
         ax = figure.subplots()
         grey_lines(ax, panel, places)
         named_lines(ax, panel, places)
-        if panel.level is not None:
-            words, value = panel.level
+        words, value = panel.level or ("", np.nan)
+        if np.isfinite(value):
             ax.axhline(value, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label=text(f"{words}: {in_unit(panel, value)}"))
         mark(ax, panel, places)
         axes(ax, panel, places)
@@ -62,16 +62,19 @@ def grey_lines(ax: Axes, panel: Curve, places: Places) -> None:
 
 
 def named_lines(ax: Axes, panel: Curve, places: Places) -> None:
-    """Lines with a name, each with its band; a dashed one in the colour of the line before it."""
-    turn, colour = 0, MUTED
+    """Lines with a name, each with its band; a dashed one in the colour of the solid line before it, if there is one."""
+    turn, follows = 0, False
     for line in panel.lines:
         if not line.name:
             continue
         x = places.of(line.x)
         if line.dashed:
-            ax.plot(x, finite(line.y), color=colour, linewidth=0.9, linestyle=(0, (4, 3)), label=text(line.name))
+            turn += not follows
+            colour = COLOURS[(turn - 1) % len(COLOURS)]
+            ax.plot(x, finite(line.y), color=colour, linewidth=1.0, linestyle=(0, (4, 3)), label=text(line.name))
+            follows = False
             continue
-        colour = COLOURS[turn % len(COLOURS)]
+        colour, follows = COLOURS[turn % len(COLOURS)], True
         if line.low is not None and line.high is not None:
             ax.fill_between(x, finite(line.low), finite(line.high), color=colour, alpha=0.14, linewidth=0)
         dots = MARKS[turn % len(MARKS)] if len(x) <= MOST_MARKS else ""

@@ -31,7 +31,8 @@ def draw(panel: HeatMap, name: str) -> Markup:
     height = min(0.26, TALLEST / len(rows))
 
     def paint(figure: Figure) -> None:
-        ax = figure.subplots()
+        grid = figure.add_gridspec(2, 2, height_ratios=[0.07, height * len(rows)], width_ratios=[0.58, 0.42])
+        ax = figure.add_subplot(grid[1, :])
         ax.grid(False)
         low, high = limits(rows)
         picture = None
@@ -41,9 +42,9 @@ def draw(panel: HeatMap, name: str) -> Markup:
             ax.plot(cut, np.full(len(cut), y - 0.36), "v", color=ORANGE, markersize=min(4.0, height * 15), markeredgewidth=0, clip_on=False)
         axis(ax, list(rows), max(len(v) for v in rows.values()), height)
         assert picture is not None
-        scale_bar(figure, ax, picture, low, high, panel.value_name)
+        scale_bar(figure, figure.add_subplot(grid[0, 1]), picture, (low, high), panel.value_name)
 
-    return render(name, f"{panel.title}: {panel.value_name} by layer and channel", (WIDTH, 1.1 + height * len(rows)), paint)
+    return render(name, f"{panel.title}: {panel.value_name} by layer and channel", (WIDTH, 1.05 + height * len(rows)), paint)
 
 
 def limits(rows: Mapping[str, np.ndarray]) -> tuple[float, float]:
@@ -66,17 +67,17 @@ def axis(ax: Axes, sites: list[str], widest: int, height: float) -> None:
     """Names of sites; of very many, those for which there is room."""
     ax.set_xlim(-1, widest)
     ax.set_ylim(len(sites) - 0.4, -0.7)
-    step = max(1, round(0.11 / height))
+    step = max(1, int(np.ceil(0.15 / height)) if height < 0.12 else 1)
     ax.set_yticks(range(0, len(sites), step), [text(s, 26) for s in sites[::step]], fontsize=min(7.5, step * height * 40))
     ax.tick_params(axis="y", length=0)
     ax.spines[["left"]].set_visible(False)
     ax.set_xlabel("channel")
 
 
-def scale_bar(figure: Figure, ax: Axes, picture: AxesImage, low: float, high: float, what: str) -> None:
-    """What the colours mean."""
+def scale_bar(figure: Figure, cax: Axes, picture: AxesImage, limits: tuple[float, float], what: str) -> None:
+    """What the colours mean: a bar above the map, on the right."""
     ticks = np.array([0, 0.1, 0.25, 0.5, 1.0])
-    bar = figure.colorbar(picture, ax=ax, location="top", anchor=(1.0, 0.0), shrink=0.42, aspect=34, pad=0.01)
-    bar.set_ticks(list(ticks**0.5), labels=[short(float(low + t * (high - low))) for t in ticks])
+    bar = figure.colorbar(picture, cax=cax, orientation="horizontal", ticklocation="top")
+    bar.set_ticks(list(ticks**0.5), labels=[short(float(limits[0] + t * (limits[1] - limits[0]))) for t in ticks])
     bar.set_label(text(what))
     bar.outline.set_visible(False)

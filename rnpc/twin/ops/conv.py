@@ -1,7 +1,7 @@
 """Convolutions. Padding that torch's convolutions lack is done before or after them.
 
-A strided 1 x 1 convolution of few channels reads every s-th pixel itself: the gradient of its weights would corrupt the heap on some processors
-(`rnpc.speed.layout`).
+A strided 1 x 1 convolution of few channels is given every s-th pixel: the gradient of its weights would corrupt the heap on some
+processors (`rnpc.speed.layout`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def conv(node: Node) -> Run:
             around = same(x.shape[2:], w.shape[2:], stride, dilation, upper=auto == "SAME_UPPER")
         x, padding = even(x, around)
         if x.device.type == "cpu" and not any(padding) and overruns(w.shape[2:], stride, w.shape[1]):
-            x, stride = x[(..., *(slice(None, None, s) for s in stride))], [1] * rank
+            x, stride = x[(slice(None), slice(None), *(slice(None, None, s) for s in stride))], [1] * rank
         return CONV[rank](x, w, b, stride, padding, dilation, groups)
 
     return run

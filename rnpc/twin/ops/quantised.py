@@ -1,7 +1,8 @@
 """Quantisation: codes are rounded as the runtime rounds them, and gradients pass straight through the rounding.
 
-A code is a whole number; the twin holds it in float32, so that a gradient can pass. Q(x) = clamp(round(x / s) + z) has the gradient 1 / s within
-the range and none outside (Bengio, Leonard and Courville 2013, arXiv 1308.3432): a saturated value learns nothing, as behind a Relu.
+A code is a whole number; the twin holds it in float32, so that a gradient can pass. Q(x) = clamp(round(x / s) + z) has the gradient
+1 / s within the range and none outside (Bengio, Leonard and Courville 2013, arXiv 1308.3432): a saturated value learns nothing, as
+behind a Relu.
 Rounding is done in float32 whatever autocast says: bfloat16 has no more digits than a code.
 
 The operators that work on codes (QLinearConv, ConvInteger, ...) are not here: `passes.canonical.quantised` writes them with these and the
@@ -17,7 +18,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from rnpc.passes.canonical.quantised import limits
+from rnpc.passes.canonical.codes import limits
 from rnpc.twin.node import Node, Run, Unhandled, operator
 
 

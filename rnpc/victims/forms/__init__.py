@@ -1,7 +1,7 @@
 """Forms: the ways in which one network can be written as ONNX, by name.
 
-`rewrite` takes the folded file of any victim and gives it in another form; `write` starts from the module, which `folded`, `batchnorm` and the
-two of the older exporter need. A new form is one function and one entry in its family's `FORMS`.
+`rewrite` takes the folded file of any victim and gives it in another form; `write` starts from the module, which `folded`, `batchnorm`
+and the two of the older exporter need. A new form is one function and one entry in its family's `FORMS`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Form: a way in which one network can be written as ONNX.
 
-A form starts from the folded file (`rewrite`), so that any victim can be had in it again, or, where an exporter of its own makes it, from the
-module (`export`). It keeps what the network computes: its scores, after the tail that the form may add, differ from those of the folded file
-by at most `bound` times the scores' scale (the largest score of the images, at least 1). What it changes at the input (layout, type) is a
-field, and `feed` turns the folded file's input into the form's.
+A form starts from the folded file (`rewrite`), so that any victim can be had in it again, or, where an exporter of its own makes it, from
+the module (`export`). It keeps what the network computes: its scores, after the tail that the form may add, differ from those of the
+folded file by at most `bound` times the scores' scale (the largest score of the images, at least 1). What it changes at the input
+(layout, type) is a field, and `feed` turns the folded file's input into the form's.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Form:
     """One form.
 
     `rewrite` edits a parsed copy of the folded file and returns the result; `export` writes a module. `tail` gives the form's scores from
-    the folded file's. `valid`: onnx.checker accepts it (it wants nodes sorted, onnxruntime does not). `outside`: weights go into a second file.
-    `runs`: onnxruntime has CPU kernels for it.
+    the folded file's. `valid`: onnx.checker accepts it (it wants nodes sorted, onnxruntime does not). `outside`: weights go into a
+    second file. `runs`: onnxruntime has CPU kernels for it.
     """
 
     name: str

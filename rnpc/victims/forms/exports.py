@@ -1,12 +1,13 @@
 """Forms that an exporter makes from the module: torch's exporter with BatchNorm folded or kept, and its older one likewise.
 
-The older exporter (TorchScript) names folded weights `onnx::Conv_35` and merges equal initializers through Identity. With constant folding it
-folds BatchNorm too; without, BatchNormalization stays, and so do its shape computations.
+The older exporter (TorchScript) names folded weights `onnx::Conv_35` and merges equal initializers through Identity. With constant
+folding it folds BatchNorm too; without, BatchNormalization stays, and so do its shape computations.
 """
 
 from __future__ import annotations
 
 import io
+from typing import Any, cast
 
 import onnx
 import torch
@@ -44,7 +45,7 @@ def scripted(module: nn.Module, shape: Shape, *, fold: bool) -> bytes:
         torch.onnx.export(
             module.eval().cpu(),
             (torch.zeros(2, *shape),),
-            buffer,
+            cast(Any, buffer),  # TorchScript's writer takes a file; the annotation knows paths only
             dynamo=False,
             do_constant_folding=fold,
             input_names=["input"],

@@ -1,7 +1,7 @@
 """Local functions: each Conv with the Relu behind it is a call of a function that the file defines.
 
-One function serves all calls; the convolution's attributes are handed in by reference, as the exporters of modules do it. A call without bias
-leaves its third input empty.
+One function serves all calls; the convolution's attributes are handed in by reference, as the exporters of modules do it. A call without
+bias leaves its third input out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Half precision: weights and activations as float16 or bfloat16, input and scores as float32.
 
-`fp16` and `bf16` compute in the small type. Conv takes bfloat16 from opset 22 on, so that the file states that, and onnxruntime has no kernels
-for it on the CPU. `bf16-weights` keeps float32 arithmetic and stores each weight as bfloat16 behind a Cast, which runs everywhere.
+`fp16` and `bf16` compute in the small type. Conv takes bfloat16 from opset 22 on, so that the file states that, and onnxruntime has no
+kernels for it on the CPU. `bf16-weights` keeps float32 arithmetic and stores each weight as bfloat16 behind a Cast, which runs
+everywhere.
 
 A float16 has 11 bits, a bfloat16 8: the bounds are a few of their last bits, since errors of layers add up.
 """
@@ -42,6 +43,7 @@ def bf16_weights(model: ModelProto, given: Given) -> ModelProto:
             casts.append(node("Cast", [tensor.name], f"{tensor.name}_float", to=TensorProto.FLOAT))
     for cast in reversed(casts):
         graph.node.insert(0, cast)
+    del graph.value_info[:]
     return model
 
 

@@ -1,7 +1,7 @@
 """Other ways to write dense layers: the head as a convolution after or before the pooling, and MatMul with Add.
 
-The head here is a Gemm on a flattened map. After the pooling it is a convolution whose kernel covers the map, weights [K, C, h, w]; before the
-average pooling it is a 1 x 1 convolution, since mean and weighted sum commute.
+The head here is a Gemm on a flattened map. After the pooling it is a convolution whose kernel covers the map, weights [K, C, h, w];
+before the average pooling it is a 1 x 1 convolution, since mean and weighted sum commute.
 """
 
 from __future__ import annotations

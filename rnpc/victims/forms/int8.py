@@ -1,7 +1,8 @@
 """Eight bits, by onnxruntime's static quantisation: weights int8 with a scale for each channel, activations uint8, ranges from images.
 
-`int8-qdq` surrounds float operators with QuantizeLinear and DequantizeLinear; Relu before a quantisation is left out, since saturation at the
-zero point does the same. `int8-qoperator` has QLinearConv and its like. The bound allows for eight bits in each of some twenty layers.
+`int8-qdq` surrounds float operators with QuantizeLinear and DequantizeLinear; Relu before a quantisation is left out, since saturation at
+the zero point does the same. `int8-qoperator` has QLinearConv and its like. The bound allows for eight bits in each of some twenty
+layers.
 """
 
 from __future__ import annotations

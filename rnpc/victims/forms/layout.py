@@ -1,7 +1,7 @@
 """Channels last: the input is [n, H, W, C], as Keras and its converters have it.
 
-`nhwc` has one Transpose behind the input. `nhwc-inside` has elementwise operators on channels last too, between Transposes: what a converter
-writes before its optimiser takes the pairs out.
+`nhwc` has one Transpose behind the input. `nhwc-inside` has elementwise operators on channels last too, between Transposes: what a
+converter writes before its optimiser takes the pairs out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def inside(model: ModelProto, given: Given) -> ModelProto:
     sizes = shapes(model)
     graph = nhwc(model, given).graph
     chosen = [each for each in graph.node if each.op_type in ELEMENTWISE and maps(graph, each, sizes)]
-    replace(graph, {each.output[0]: turned(each, sizes) for each in chosen})
+    replace(graph, {each.output[0]: turned(each) for each in chosen})
     return model
 
 
@@ -45,16 +45,15 @@ def maps(graph: GraphProto, each: NodeProto, sizes: dict[str, list[int]]) -> boo
     return all(len(sizes.get(name, [])) == 4 and name not in stored for name in (*operands, each.output[0]))
 
 
-def turned(each: NodeProto, sizes: dict[str, list[int]]) -> list[NodeProto]:
+def turned(each: NodeProto) -> list[NodeProto]:
     """Transposes to channels last, the operator, and the Transpose back under the old name."""
-    out, before = each.output[0], []
-    count = 2 if each.op_type == "Add" else 1
-    for slot in range(count):
-        last = f"{out}_in{slot}_nhwc"
-        before.append(node("Transpose", [each.input[slot]], last, perm=LAST))
-        each.input[slot] = last
-    each.output[0] = f"{out}_nhwc"
-    return [*before, each, node("Transpose", [f"{out}_nhwc"], out, perm=FIRST)]
+    inner, out, before = NodeProto(), each.output[0], []
+    inner.CopyFrom(each)
+    for slot in range(2 if each.op_type == "Add" else 1):
+        inner.input[slot] = f"{out}_in{slot}_nhwc"
+        before.append(node("Transpose", [each.input[slot]], inner.input[slot], perm=LAST))
+    inner.output[0] = f"{out}_nhwc"
+    return [*before, inner, node("Transpose", [f"{out}_nhwc"], out, perm=FIRST)]
 
 
 FORMS = (

@@ -1,4 +1,6 @@
-"""Small cuts in a graph, shared by the forms: make a node, store a tensor, let the readers of a value read another, put nodes in a node's place."""
+"""Small cuts in a graph, shared by the forms: make a node, store a tensor, let the readers of a value read another, put nodes in a node's
+place.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from rnpc.passes.facts.view import captured
 
 
 def node(op_type: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> NodeProto:
-    """A node of one output, named after it."""
-    return onnx.helper.make_node(op_type, list(inputs), [output], name=f"node_{output}", domain=domain or None, **attributes)
+    """A node of one output, named after it and its operator."""
+    return onnx.helper.make_node(op_type, list(inputs), [output], name=f"{output}_{op_type}", domain=domain or None, **attributes)
 
 
 def store(graph: GraphProto, name: str, value: np.ndarray) -> str:

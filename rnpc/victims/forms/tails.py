@@ -1,8 +1,9 @@
-"""Score tails: what some exports do to the scores before they leave the graph. The scores keep their name inside; the output is `scores`."""
+"""Score tails: what some exports do to scores before they leave the graph. They keep their name inside; the output is `scores`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,13 +11,13 @@ from onnx import ModelProto
 from scipy import special
 
 from rnpc.victims.forms.base import Form, Given
-from rnpc.victims.forms.surgery import node, store
+from rnpc.victims.forms.surgery import node, shapes, store
 
 OUTPUT = "scores"
 TEMPERATURE = 2.5
 
 
-def of(op_type: str, **attributes: int) -> Callable[[ModelProto, Given], ModelProto]:
+def of(op_type: str, **attributes: Any) -> Callable[[ModelProto, Given], ModelProto]:
     """The form that ends with this operator."""
 
     def rewrite(model: ModelProto, given: Given) -> ModelProto:
@@ -51,8 +52,9 @@ def reshape(model: ModelProto, given: Given) -> ModelProto:
 def features(model: ModelProto, given: Given) -> ModelProto:
     """What the last layer reads is a second output."""
     graph = model.graph
-    last = next(each for each in reversed(graph.node) if each.op_type in ("Gemm", "MatMul", "Conv"))
-    graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None))
+    name = next(each for each in reversed(graph.node) if each.op_type in ("Gemm", "MatMul", "Conv")).input[0]
+    sizes = [n or None for n in shapes(model)[name]]
+    graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes))
     return model
 
 

@@ -8,60 +8,59 @@ import numpy as np
 import pytest
 
 from rnpc.defenses.auto import cut
-from rnpc.defenses.auto.cut import Judged, Search, Task
+from rnpc.defenses.auto.cut import Goal, Judged, Search
 from rnpc.stats import drop_bound
 from rnpc.study.activations import clean_moments
-from rnpc.study.forms import PIXELS, Form
-from rnpc.study.inversion import Effort, invert, success
-from rnpc.study.subject import Subject
+from rnpc.study.case import Case
+from rnpc.study.forms import PIXELS
+from rnpc.study.inversion import Aim, Effort, invert, success
 from rnpc.study.surgery import Channel, edits_of
 
 
-def task_for(subject: Subject, budget: float, label: int = 1) -> Task:
+def goal_for(case: Case, budget: float, label: int = 1) -> Goal:
     """Costs of triggers well above what the planted shortcut takes and well below what other labels do."""
-    budgets: dict[Form, float] = {"additive": 1.0, "patch": 8.0}
-    means, deviations = clean_moments(subject, subject.learn)
+    means, deviations = clean_moments(case.subject, case.learn)
     other = {form: (label + 1) % 3 for form in PIXELS}
-    return Task(subject, means, deviations, label, budgets, other, budget, 0, Effort(40), lambda *_: None)
+    return Goal(replace(case, max_drop=budget), means, deviations, label, {"additive": 1.0, "patch": 8.0}, other)
 
 
-def run(subject: Subject, budget: float, label: int = 1) -> Search:
+def run(case: Case, budget: float, label: int = 1) -> Search:
     """A search for a label."""
-    return cut.search(task_for(subject, budget, label))
+    return cut.search(goal_for(case, budget, label))
 
 
-def bound_of(subject: Subject, found: Search) -> float:
+def bound_of(case: Case, found: Search) -> float:
     """The chosen cut's bound, measured again."""
     assert found.chosen is not None
-    right = subject.predict(subject.judge.pixels) == subject.judge.labels
-    after = subject.predict(subject.judge.pixels, edits_of(subject, found.made[found.chosen])) == subject.judge.labels
+    right = case.subject.predict(case.judge) == case.judge.labels
+    after = case.subject.predict(case.judge, edits_of(case.subject, found.made[found.chosen])) == case.judge.labels
     return drop_bound(right.numpy(), after.numpy())[1]
 
 
-def test_the_planted_channels_are_cut_and_the_trigger_is_gone(subject: Subject) -> None:
-    found = run(subject, 0.05)
+def test_the_planted_channels_are_cut_and_the_trigger_is_gone(case: Case) -> None:
+    found = run(case, 0.05)
     assert found.chosen is not None
     channels = found.made[found.chosen]
     assert {36, 37} <= {channel.index for channel in channels}
-    additive = invert(subject, 1, "additive", seed=1, effort=Effort())
-    assert success(subject, additive, subject.judge) > 0.9
-    assert success(subject, additive, subject.judge, edits_of(subject, channels)) <= 0.3
-    assert bound_of(subject, found) <= 0.05
+    additive = invert(case, Aim(1, "additive", 1), Effort())
+    assert success(case.subject, additive, case.judge) > 0.9
+    assert success(case.subject, additive, case.judge, edits_of(case.subject, channels)) <= 0.3
+    assert bound_of(case, found) <= 0.05
 
 
 @pytest.mark.parametrize("label", range(3))
-def test_the_bound_holds_where_every_cut_hurts(clean_subject: Subject, label: int) -> None:
-    found = run(clean_subject, 0.03, label)
-    assert found.chosen is None or bound_of(clean_subject, found) <= 0.03
+def test_the_bound_holds_where_every_cut_hurts(clean_case: Case, label: int) -> None:
+    found = run(clean_case, 0.03, label)
+    assert found.chosen is None or bound_of(clean_case, found) <= 0.03
 
 
-def test_no_cut_where_the_budget_is_below_what_the_images_can_prove(subject: Subject) -> None:
-    found = run(subject, 0.001)
+def test_no_cut_where_the_budget_is_below_what_the_images_can_prove(case: Case) -> None:
+    found = run(case, 0.001)
     assert found.chosen is None and all(judged.bound > 0.001 for judged in found.cuts[1:])
 
 
-def test_judged_cuts_are_sound(subject: Subject) -> None:
-    found = run(subject, 0.05)
+def test_judged_cuts_are_sound(case: Case) -> None:
+    found = run(case, 0.05)
     assert found.cuts[0].channels == 0 and found.cuts[0].threshold is None and found.cuts[0].drop == 0
     for judged, channels in zip(found.cuts, found.made, strict=True):
         assert judged.channels == len(channels) and judged.low <= judged.accuracy <= judged.high and judged.drop <= judged.bound
@@ -74,12 +73,12 @@ def judging(monkeypatch: pytest.MonkeyPatch, bounds: list[float]) -> list[tuple[
     """Cuts get these bounds, one after the other; the list takes the (channels, weight) that were tried."""
     tried: list[tuple[int, float]] = []
 
-    def settle(subject: Subject, channels: list[Channel], *_: object, weight: float, steps: int, seed: int) -> list[Channel]:
+    def settle(case: Case, channels: list[Channel], *_: object, weight: float, steps: int) -> list[Channel]:
         tried.append((len(channels), weight))
         return list(channels)
 
     monkeypatch.setattr(cut, "settle", settle)
-    monkeypatch.setattr(cut, "judge", lambda task, channels, right: judged(len(channels), 1.0, bounds[len(tried) - 1]))
+    monkeypatch.setattr(cut, "judge", lambda goal, channels, right: judged(len(channels), 1.0, bounds[len(tried) - 1]))
     return tried
 
 
@@ -94,17 +93,17 @@ def judging(monkeypatch: pytest.MonkeyPatch, bounds: list[float]) -> list[tuple[
     ],
 )
 def test_triggers_weigh_less_then_fewer_channels_fall(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, bounds: list[float], tries: list[tuple[int, float]], channels: int
+    case: Case, monkeypatch: pytest.MonkeyPatch, bounds: list[float], tries: list[tuple[int, float]], channels: int
 ) -> None:
     tried = judging(monkeypatch, bounds)
     taken, more = ([Channel("features", c, 1.0, 0.0) for c in indices] for indices in ((0,), (1, 2, 3, 4)))
-    found, _ = cut.fall(task_for(subject, 0.02), taken, more, [], np.ones(3, bool))
+    found, _ = cut.fall(goal_for(case, 0.02), taken, more, [], np.ones(3, bool))
     assert tried == tries and len(found) == channels
 
 
-def test_a_form_that_reaches_nobody_is_left_out(subject: Subject) -> None:
-    task = replace(task_for(subject, 0.05), budgets={"additive": 1.0, "warp": 0.3}, other={})
-    _, found = cut.begin(task, np.ones(len(subject.judge), bool))
+def test_a_form_that_reaches_nobody_is_left_out(case: Case) -> None:
+    goal = replace(goal_for(case, 0.05), budgets={"additive": 1.0, "warp": 0.3}, other={})
+    _, found = cut.begin(goal, np.ones(len(case.judge), bool))
     assert set(found.levels) == set(found.budgets) == set(found.cuts[0].success) == {"additive"}
 
 
@@ -143,7 +142,7 @@ def test_the_cut_to_make(cuts: list[Judged], chosen: int | None) -> None:
         (None, {"additive": 0.0, "patch": 0.0}, False),
     ],
 )
-def test_a_cut_confirms_where_one_form_is_mostly_gone(chosen: int | None, after: dict[Form, float], confirmed: bool) -> None:
+def test_a_cut_confirms_where_one_form_is_mostly_gone(chosen: int | None, after: dict[str, float], confirmed: bool) -> None:
     cuts = [replace(judged(0, 1.0), success={"additive": 1.0, "patch": 0.9}), replace(judged(8, 1.0), success=after)]
     found = Search({}, {"additive": 0.2, "patch": 0.2}, cuts=cuts, chosen=chosen)
     assert cut.confirms(found) is confirmed

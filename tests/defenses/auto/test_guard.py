@@ -8,6 +8,7 @@ import pytest
 
 from rnpc.defenses.auto import guard
 from rnpc.defenses.auto.guard import spared, strained
+from rnpc.study.case import Case
 from rnpc.study.subject import Split, Subject
 from rnpc.study.surgery import Channel
 
@@ -32,33 +33,33 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     return tried
 
 
-def test_dear_channels_are_found_within_their_group(subject: Subject, costs: list[set[int]]) -> None:
-    found = [c.index for c in spared(subject, channels(1, 2, 10, 3, 4, 5, 6, 7, 8), [], subject.learn)]
+def test_dear_channels_are_found_within_their_group(case: Case, costs: list[set[int]]) -> None:
+    found = [c.index for c in spared(case.subject, channels(1, 2, 10, 3, 4, 5, 6, 7, 8), [], case.learn)]
     assert found == [1, 2, 3, 4, 5, 6, 7, 8]
     assert len(costs) == 9  # the start, eight together, two halves and their halves down to the dear one, and the last group
 
 
-def test_a_cheap_group_takes_one_look(subject: Subject, costs: list[set[int]]) -> None:
-    assert len(list(spared(subject, channels(*range(1, 9)), [], subject.learn))) == 8 and len(costs) == 2
+def test_a_cheap_group_takes_one_look(case: Case, costs: list[set[int]]) -> None:
+    assert len(list(spared(case.subject, channels(*range(1, 9)), [], case.learn))) == 8 and len(costs) == 2
 
 
-def test_it_gives_up_after_many_refusals_in_a_row(subject: Subject, costs: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gives_up_after_many_refusals_in_a_row(case: Case, costs: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "PATIENCE", 2)
-    assert [c.index for c in spared(subject, channels(10, 1, 20, 30, 2), [], subject.learn)] == [1]
+    assert [c.index for c in spared(case.subject, channels(10, 1, 20, 30, 2), [], case.learn)] == [1]
 
 
-def test_the_last_channel_of_a_site_never_falls(subject: Subject, costs: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_channel_of_a_site_never_falls(case: Case, costs: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "TOLERANCE", 1.0)
     taken = channels(*range(36))
-    assert [c.index for c in spared(subject, channels(36, 37, 38, 39), taken, subject.learn)] == [36, 37, 38]
+    assert [c.index for c in spared(case.subject, channels(36, 37, 38, 39), taken, case.learn)] == [36, 37, 38]
 
 
-def test_what_is_not_asked_for_is_not_tried(subject: Subject, costs: list[set[int]]) -> None:
-    assert len(list(islice(spared(subject, channels(*range(1, 10), *range(11, 20)), [], subject.learn), 8))) == 8
+def test_what_is_not_asked_for_is_not_tried(case: Case, costs: list[set[int]]) -> None:
+    assert len(list(islice(spared(case.subject, channels(*range(1, 10), *range(11, 20)), [], case.learn), 8))) == 8
     assert len(costs) == 2
 
 
-def test_strained_images_are_others_in_the_same_range(subject: Subject) -> None:
-    hard = strained(subject.learn, 0)
-    assert hard.pixels.shape == subject.learn.pixels.shape and hard.pixels.min() >= 0 and hard.pixels.max() <= 1
-    assert not (hard.pixels == subject.learn.pixels).all() and (hard.labels == subject.learn.labels).all()
+def test_strained_images_are_others_in_the_same_range(case: Case) -> None:
+    hard = strained(case.learn, 0)
+    assert hard.shape == case.learn.shape and hard.pixels().min() >= 0 and hard.pixels().max() <= 1
+    assert not (hard.pixels() == case.learn.pixels()).all() and (hard.labels == case.learn.labels).all()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rnpc.detectors.triggers.verdict import AGAIN, DOUBT, LIMITS, Accusation, Costs, Rule, accuse, close
-from rnpc.study.forms import Form
+from rnpc.detectors.triggers.rules import AGAIN, DOUBT, LIMITS, Accusation, Rule, accuse, close
+from rnpc.study.costs import Costs
 from rnpc.study.inversion import NEXT
 
 
-def costs(additive: list[float], patch: list[float], warp: list[float] | None = None) -> dict[tuple[int, Form], float]:
+def costs(additive: list[float], patch: list[float], warp: list[float] | None = None) -> dict[tuple[int, str], float]:
     """Costs of labels 0, 1, ..."""
-    forms: dict[Form, list[float]] = {"additive": additive, "patch": patch, "warp": warp or []}
+    forms: dict[str, list[float]] = {"additive": additive, "patch": patch, "warp": warp or []}
     return {(label, form): value for form, values in forms.items() for label, value in enumerate(values)}
 
 
@@ -50,6 +50,13 @@ def test_a_trigger_that_fails_accuses_nobody() -> None:
     assert verdict_on(known).verdict == "backdoored"
     found = accuse(known, {**dict.fromkeys(known, 1.0), (0, "warp"): 0.3, (1, "warp"): 0.2})
     assert found.verdict == "clean" and found.numbers["warp"] == 1.0
+
+
+def test_where_no_trigger_works_nobody_is_acquitted() -> None:
+    known = costs([3.0, 3.1], [30.0, 31.0], [2.0, 2.1])
+    found = accuse(known, dict.fromkeys(known, 0.0))
+    assert found.numbers["pixels"] >= 1.0 and not found.measured and found.verdict == "inconclusive"
+    assert accuse(known, {**dict.fromkeys(known, 0.0), (0, "patch"): 0.9}).verdict == "clean"
 
 
 def test_a_rule_that_is_not_sure_goes_before_one_that_acquits() -> None:

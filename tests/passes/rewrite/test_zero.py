@@ -95,7 +95,9 @@ def test_exact_bits(value: float) -> None:
     data = helper.make_model(
         helper.make_graph(nodes, "g", [x], [helper.make_tensor_value_info("y", 1, [1, 3])], tensors)
     ).SerializeToString()
-    plan = Plan("t", 0, hashlib.sha256(data).hexdigest(), "", Silence((SitePlan("a", "conv", (1,), (np.array(value, ">f4").tobytes().hex(),)),)))
+    plan = Plan(
+        "t", 0, hashlib.sha256(data).hexdigest(), "", Silence((SitePlan("a", "conv", (1,), (np.array(value, ">f4").tobytes().hex(),)),))
+    )
     bias = wire.index(apply(data, plan).data)["b"]
     ((start, end),) = bias.spans(0, 1)
     assert apply(data, plan).data[start:end] == np.array(value, "<f4").tobytes()
