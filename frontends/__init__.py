@@ -25,7 +25,9 @@ def load(
 
     `trust` lets an exported program with pickled objects in. `shape` is one image's (channels, height, width), for weights where nothing
     beside them says it. `output` names the graph output that carries the class scores, where there are several. With `study` a model
-    that cannot be hardened is refused, too. Raises InputRefused for what cannot be read, UsageError where `arch` is missing or has no place.
+    that cannot be hardened is refused, too.
+
+    Raises InputRefused for what cannot be read, UsageError where `arch` is missing or has no place.
     """
     path = Path(path)
     kind = sniff(onnx_file.read(path), path.name)

@@ -1,8 +1,8 @@
 """What a graph says about its input and output: name, type, layout, sizes, number of classes.
 
-A classifier here has one image input (four axes, float or uint8) and an output of scores [N, K] or [N, K, 1, 1], K at least 2. Of several outputs
-the one that is named carries the scores, or else the only one of such a shape. The layout follows from where the channel axis (1, 3 or 4
-wide) stands; where the shape leaves it open, a leading Transpose to [N, C, H, W] means NHWC.
+A classifier here has one image input (four axes, float or uint8) and an output of scores [N, K] or [N, K, 1, 1], K at least 2. Of several
+outputs the one that is named carries the scores, or else the only one of such a shape. The layout follows from where the channel axis (1, 3
+or 4 wide) stands; where the shape leaves it open, a leading Transpose to [N, C, H, W] means NHWC.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Pass(Protocol):
 
 
 def apply(passes: Sequence[Pass], model: ModelProto, compare: Compare | None = None) -> PassResult:
-    """Run passes one after another on a copy. Raises InputRefused where the model lacks something, RnpcError where a pass breaks its word."""
+    """Run passes one after another on a copy. Raises InputRefused where the model lacks something, RnpcError where a pass fails."""
     work, edits = copied(model), list[Edit]()
     problem = broken(work)
     if problem:

@@ -94,11 +94,11 @@ class Session:
         if self.batch and n < self.batch:
             x = np.concatenate([x, np.repeat(x[-1:], self.batch - n, axis=0)])
         try:
-            found = self._session.run(self._wanted, {self._input: cast(x, self._dtype)})
+            values = self._session.run(self._wanted, {self._input: cast(x, self._dtype)})
         except Exception as error:  # as in `start`
             what = f"onnxruntime cannot run it on input {x.shape} ({short(error)})"
             raise InputRefused(what, where=self._where, todo="check the input's size") from error
-        return [np.asarray(value)[:n] for value in found]
+        return [np.asarray(value)[:n] for value in values]
 
 
 def cast(x: np.ndarray, dtype: Any) -> np.ndarray:
@@ -263,13 +263,13 @@ def attack_success(logits: np.ndarray, labels: np.ndarray | None, target: int | 
 
     Images whose true label is the target do not count. `next` means label + 1 modulo K. Without labels every image counts.
     """
-    found = logits.argmax(1)
+    answers = logits.argmax(1)
     if target == "next":
         if labels is None:
             raise UsageError("the target `next` needs true labels", where="--target", todo="give triggered images in class folders")
-        return rate(int(np.sum(found == (labels + 1) % logits.shape[1])), len(labels))
-    counted = np.ones(len(found), dtype=bool) if labels is None else labels != target
-    return rate(int(np.sum(found[counted] == target)), int(counted.sum()))
+        return rate(int(np.sum(answers == (labels + 1) % logits.shape[1])), len(labels))
+    counted = np.ones(len(answers), dtype=bool) if labels is None else labels != target
+    return rate(int(np.sum(answers[counted] == target)), int(counted.sum()))
 
 
 def parity(expected: np.ndarray, actual: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Precision = Literal["bf16", "fp32"]
 T = TypeVar("T")
@@ -78,6 +78,14 @@ def layout(network: nn.Module, device: str = "cpu") -> torch.memory_format:
     on_cpu = torch.device(device).type == "cpu"
     unsafe = on_cpu and any(overruns(m.kernel_size, m.stride, m.in_channels) for m in network.modules() if isinstance(m, nn.Conv2d))
     return torch.contiguous_format if unsafe else torch.channels_last
+
+
+def laid_out(x: Tensor, layout: torch.memory_format) -> Tensor:
+    """`x` [n, C, H, W] in the layout, its strides too.
+
+    With one channel both layouts count as contiguous, so that `contiguous` does nothing, while a convolution goes by the strides.
+    """
+    return x.contiguous(memory_format=layout) if layout == torch.channels_last else x.clone(memory_format=layout)
 
 
 def overruns(kernel: Sequence[int], stride: Sequence[int], channels: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnpc.speed import layout, precision, side_by_side
+from rnpc.speed import laid_out, layout, precision, side_by_side
 
 
 def test_results_keep_their_order_and_threads_come_back() -> None:
@@ -70,6 +70,12 @@ def test_only_narrow_strided_single_pixels_lose_channels_last(kernel: int, strid
     network = nn.Sequential(nn.Conv2d(16, 16, 3), nn.Conv2d(channels, 16, kernel, stride))
     assert layout(network) == (torch.contiguous_format if plain else torch.channels_last)
     assert layout(network, "cuda") == torch.channels_last
+
+
+def test_one_channel_is_laid_out_by_its_strides() -> None:
+    gray = torch.rand(5, 28, 28, 1).permute(0, 3, 1, 2)  # as images come from files: contiguous either way, strided as channels last
+    assert gray.is_contiguous() and laid_out(gray, torch.contiguous_format).stride() == (784, 784, 28, 1)
+    assert laid_out(torch.rand(2, 3, 4, 4), torch.channels_last).stride() == (48, 1, 12, 3)
 
 
 def test_allocator_settings_are_taken_or_declined() -> None:

@@ -1,9 +1,9 @@
 """canonical: the one way from the user's graph to the network that is studied, and that is proved against the user's file.
 
-Functions inlined, nodes in order, sparse tensors dense, constants and wires gone, weights behind a Cast plain, the batch free, the score
-tail off, and BatchNormalization folded into the convolution before it, so that one network gives one answer however it was exported.
-`kept` leaves BatchNormalization where it is, for a method that masks its weights. Values that stay keep their names, and a filter
-site is named by its value: sites found in the studied network are sites of the user's graph.
+Functions inlined, nodes in order, sparse tensors dense, operators on codes as float ones between Q and DQ, constants and wires gone,
+weights behind a Cast plain, the batch free, the score tail off, and BatchNormalization folded into the convolution before it, so that one
+network gives one answer however it was exported. `kept` leaves BatchNormalization where it is, for a method that masks its weights. Values
+that stay keep their names, and a filter site is named by its value: sites found in the studied network are sites of the user's graph.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from onnx import ModelProto
 from rnpc.passes.canonical.batchnorm import FoldNorms
 from rnpc.passes.canonical.cast import PlainWeights
 from rnpc.passes.canonical.clean import PLAIN, Clean
+from rnpc.passes.canonical.quantised import Dequantise
 from rnpc.passes.canonical.tail import Tail
 from rnpc.passes.driver import Compare, Pass, PassResult, apply
 
 
 def passes(output: str | None = None, fold: bool = True) -> tuple[Pass, ...]:
     """The passes in their order; `output`: the graph output that carries the scores (default: the first)."""
-    return (*PLAIN, Clean(), PlainWeights(), *((FoldNorms(),) if fold else ()), Tail(output))
+    return (*PLAIN, Dequantise(), Clean(), PlainWeights(), *((FoldNorms(),) if fold else ()), Tail(output))
 
 
 def canonical(model: ModelProto, output: str | None = None) -> ModelProto:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, helper
 from onnx.inliner import inline_local_functions
 
 from rnpc.errors import InputRefused
 from rnpc.passes.driver import PassResult
+from rnpc.passes.facts.shapes import inferred
 from rnpc.passes.facts.view import node_name
 
 
@@ -33,17 +34,26 @@ class Inline:
             return PassResult(model)
         calls = called(model)
         try:
-            plain = inline_local_functions(model, convert_version=True)
+            plain = inline_local_functions(typed(model), convert_version=True)
         except Exception as error:  # onnx raises what its C++ code throws
             name = node_name(calls[0]) if calls else model.functions[0].name
             what = f"node {name}: its local function cannot be inlined ({' '.join(str(error).split())[:160]})"
             raise InputRefused(what, where=f"pass {self.name}", todo="export the model without functions") from error
-        del plain.functions[:]
+        del plain.functions[:], plain.graph.value_info[:]
         return PassResult(plain, tuple({"kind": "inline", "node": node_name(node), "function": node.op_type} for node in calls))
 
     def ensures(self, model: ModelProto) -> str | None:
         """No function is left."""
         return f"function {model.functions[0].name} is left" if model.functions else None
+
+
+def typed(model: ModelProto) -> ModelProto:
+    """The model with the types of all its values stated, which onnx asks for where it converts a function."""
+    if any(entry not in model.opset_import for function in model.functions for entry in function.opset_import):
+        known = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in model.graph.initializer]
+        del model.graph.value_info[:]
+        model.graph.value_info.extend([*known, *inferred(model)])
+    return model
 
 
 def called(model: ModelProto) -> list[NodeProto]:

@@ -16,56 +16,45 @@ a runtime has int32, so that a value which lies on the edge between two codes ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
-from onnx.inliner import inline_local_functions
 
 from rnpc.errors import UnsupportedOperator
 from rnpc.passes.canonical.batchnorm import drop_unread
 from rnpc.passes.canonical.codes import code, real
-from rnpc.passes.facts.view import View, attribute, is_onnx, is_op, opset
-
-MICROSOFT = "com.microsoft"
+from rnpc.passes.canonical.inline import Inline
+from rnpc.passes.canonical.qforms import FORMS, INTEGER, LINEAR, Form, key, on_codes, quantised
+from rnpc.passes.driver import PassResult, apply
+from rnpc.passes.facts.view import View, attribute, is_onnx, is_op, node_name, opset
 
 
 @dataclass(frozen=True)
-class Form:
-    """A QOperator: the float operator, where its operands (value, scale, zero point) start, where the result's scale and zero point stand.
+class Dequantise:
+    """No operator on codes but QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear, and none of these over stored tensors alone."""
 
-    `bias`: where an int32 bias stands, whose scale is the product of the operands'. `drop`: attributes that the float operator lacks.
-    """
+    name: str = "dequantise"
+    bound: float | None = 0.05
 
-    op_type: str
-    operands: tuple[int, ...]
-    result: int
-    bias: int | None = None
-    drop: tuple[str, ...] = ()
+    def requires(self, model: ModelProto) -> str | None:
+        """Functions inlined."""
+        return f"function {model.functions[0].name} is not inlined" if model.functions else None
 
+    def run(self, model: ModelProto) -> PassResult:
+        """The rewritten model; edits name the nodes. Raises UnsupportedOperator as `dequantised` does."""
+        if not quantised(model):
+            return PassResult(model)
+        before = [node_name(node) for node in model.graph.node if key(node) in FORMS or is_op(node, *INTEGER)]
+        _Rewriter(model).run()
+        drop_unread(model)
+        return PassResult(model, tuple({"kind": "float", "node": name} for name in before))
 
-FORMS: dict[tuple[str, str], Form] = {
-    ("", "QLinearConv"): Form("Conv", (0, 3), 6, 8),
-    ("", "QLinearMatMul"): Form("MatMul", (0, 3), 6),
-    (MICROSOFT, "QLinearConv"): Form("Conv", (0, 3), 6, 8, ("channels_last",)),
-    (MICROSOFT, "QGemm"): Form("Gemm", (0, 3), 7, 6),
-    (MICROSOFT, "QLinearAdd"): Form("Add", (0, 3), 6),
-    (MICROSOFT, "QLinearMul"): Form("Mul", (0, 3), 6),
-    (MICROSOFT, "QLinearSigmoid"): Form("Sigmoid", (0,), 3),
-    (MICROSOFT, "QLinearLeakyRelu"): Form("LeakyRelu", (0,), 3),
-    (MICROSOFT, "QLinearGlobalAveragePool"): Form("GlobalAveragePool", (0,), 3, None, ("channels_last",)),
-    (MICROSOFT, "QLinearAveragePool"): Form("AveragePool", (0,), 3, None, ("channels_last",)),
-    (MICROSOFT, "QLinearSoftmax"): Form("Softmax", (0,), 3, None, ("opset",)),
-    (MICROSOFT, "QLinearConcat"): Form("Concat", (), 0),
-}
-INTEGER = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
-LINEAR = ("QuantizeLinear", "DequantizeLinear")
-
-
-def quantised(model: ModelProto) -> bool:
-    """Whether any node, those of local functions included, works on codes."""
-    return any(_key(node) in FORMS or _integer(node) for nodes in _bodies(model) for node in nodes)
+    def ensures(self, model: ModelProto) -> str | None:
+        """None is left."""
+        left = next((node for node in model.graph.node if key(node) in FORMS or is_op(node, *INTEGER)), None)
+        return None if left is None else f"node {node_name(left)} ({left.op_type}) still works on codes"
 
 
 def dequantised(model: ModelProto) -> ModelProto:
@@ -73,28 +62,7 @@ def dequantised(model: ModelProto) -> ModelProto:
 
     Raises UnsupportedOperator with all quantised nodes of a form that is not known (channels last; no stored zero point of the result).
     """
-    if not quantised(model):
-        return model
-    copy = ModelProto()
-    copy.CopyFrom(inline_local_functions(model) if model.functions else model)
-    _Rewriter(copy).run()
-    drop_unread(copy)
-    return copy
-
-
-def _bodies(model: ModelProto) -> Iterable[Iterable[NodeProto]]:
-    return [model.graph.node, *(function.node for function in model.functions)]
-
-
-def _key(node: NodeProto) -> tuple[str, str]:
-    return ("" if is_onnx(node) else node.domain, node.op_type)
-
-
-def _integer(node: NodeProto) -> bool:
-    """A quantised operator other than those of `FORMS`."""
-    if node.op_type in LINEAR:
-        return is_onnx(node) or node.domain == MICROSOFT
-    return is_onnx(node) and (node.op_type in INTEGER or node.op_type == "DynamicQuantizeLinear")
+    return apply((Inline(), Dequantise()), model).model if quantised(model) else model
 
 
 class _Rewriter:
@@ -109,7 +77,7 @@ class _Rewriter:
         self.refused: list[tuple[str, str, str, int]] = []
         self.merged: dict[int, NodeProto] = {}
         self.inner: set[int] = set()
-        results = [node.output[0] for node in self.graph.node if _key(node) in FORMS]
+        results = [node.output[0] for node in self.graph.node if key(node) in FORMS]
         self.codes = {name: f"{name}:codes" for name in results if name not in self.view.outputs}
 
     def run(self) -> None:
@@ -127,15 +95,15 @@ class _Rewriter:
         del self.graph.value_info[:]  # the types of the renamed values
 
     def _node(self, k: int, node: NodeProto) -> None:
-        if _key(node) in FORMS:
-            self._operator(FORMS[_key(node)], node)
+        if key(node) in FORMS:
+            self._operator(FORMS[key(node)], node)
         elif k in self.merged:
             self._chain(node, self.merged[k])
         elif k in self.inner:
             return
         elif is_onnx(node) and node.op_type in INTEGER:
-            self._on_codes(node)
-        elif node.op_type in LINEAR and _integer(node):
+            self._bare(node)
+        elif node.op_type in LINEAR and on_codes(node):
             self._linear(node)
         else:
             self.made.append(node)
@@ -249,7 +217,7 @@ class _Rewriter:
         w = self.operand((node.input[1], scales[1], points[1]), 0 if node.op_type == "ConvInteger" else -1)
         self._float(node, x, w, mul.output[0])
 
-    def _on_codes(self, node: NodeProto) -> None:
+    def _bare(self, node: NodeProto) -> None:
         """The float operator on codes less their zero points: whole numbers in float."""
         points = [*node.input[2:], "", ""]
         conv = node.op_type == "ConvInteger"

@@ -1,7 +1,7 @@
 """The last linear layer: class scores as W z + b of the last features z.
 
-Behind the score tail (`scores.py`) the walk goes back to a Gemm, a MatMul (with its Add), or a convolution whose filter sees one position or
-all of them. A convolution of 1 x 1 before a mean over positions is the same linear map of the mean: pool(W x + b) = W pool(x) + b. What
+Behind the score tail (`scores.py`) the walk goes back to a Gemm, a MatMul (with its Add), or a convolution whose filter sees one position
+or all of them. A convolution of 1 x 1 before a mean over positions is the same linear map of the mean: pool(W x + b) = W pool(x) + b. What
 stands between in any other way (a Relu before the pooling) leaves no such layer; the caller then works without one.
 """
 
@@ -22,7 +22,7 @@ MEANS = ("GlobalAveragePool", "AveragePool", "ReduceMean")
 
 @dataclass(frozen=True)
 class Head:
-    """`weight` float64 [K, d]; `bias` float64 [K]; `node`: index of the layer in the graph.
+    """`weight` float64 [K, d]; `bias` float64 [K].
 
     `features`: name of the value z, of d entries an image; where `pooled`, z is the mean of that value [n, d, h, w] over its positions.
     """
@@ -30,7 +30,6 @@ class Head:
     features: str
     weight: np.ndarray
     bias: np.ndarray
-    node: int
     pooled: bool = False
 
 
@@ -80,7 +79,9 @@ def layer(walk: Walk, k: int, pooled: bool) -> Head | None:
     if is_op(node, "MatMul"):
         return matmul_head(walk, k, None)
     if is_op(node, "Add"):
-        found = [matmul_head(walk, made, values(walk.view, (k, 1 - slot))) for slot in (0, 1) if (made := matmul(walk, k, slot)) is not None]
+        found = [
+            matmul_head(walk, made, values(walk.view, (k, 1 - slot))) for slot in (0, 1) if (made := matmul(walk, k, slot)) is not None
+        ]
         return next((head for head in found if head is not None), None)
     return None
 
@@ -131,4 +132,4 @@ def made(walk: Walk, features: str, weight: np.ndarray, bias: np.ndarray | None,
     if not pooled and sizes is not None and (classes := flat(sizes)) is not None and classes != len(weight):
         return None
     spread = np.zeros(len(weight)) if bias is None else np.broadcast_to(bias.reshape(-1), (len(weight),)).copy()
-    return Head(features, weight, spread, k, pooled)
+    return Head(features, weight, spread, pooled)

@@ -72,7 +72,9 @@ def control(_: View, __: str, path: list[NodeProto]) -> Found:
 
 def quantised(_: View, __: str, path: list[NodeProto]) -> Found:
     """Operators of quantised graphs."""
-    node = next((n for n in path if is_op(n, *QUANTISED) or (not is_onnx(n) and n.op_type.startswith(("QLinear", "QGemm", "QAttention")))), None)
+    node = next(
+        (n for n in path if is_op(n, *QUANTISED) or (not is_onnx(n) and n.op_type.startswith(("QLinear", "QGemm", "QAttention")))), None
+    )
     if node is None:
         return None
     return f"the model is quantised (node {node_name(node)}, {node.op_type})", "harden the float model and quantise the hardened one"
@@ -113,9 +115,7 @@ def branches(_: ModelProto, view: View) -> list[str]:
 
 def wheres(_: ModelProto, view: View) -> list[str]:
     """Where with a stored branch that can replace what the network computed."""
-    found = [
-        n.name or n.output[0] for n in view.nodes if is_op(n, "Where") and any(floats(view, name) for name in n.input[1:])
-    ]
+    found = [n.name or n.output[0] for n in view.nodes if is_op(n, "Where") and any(floats(view, name) for name in n.input[1:])]
     return [f"Where on constants: {listed(found)}; {HIDES}"] if found else []
 
 

@@ -29,11 +29,10 @@ CHOICES = ("ArgMax", "ArgMin", "TopK", "Hardmax")
 
 @dataclass(frozen=True)
 class Scores:
-    """`value`: the scores' name; `tail`: indices of the nodes from it to the output, the last one first; `sizes`: the value's shape."""
+    """`value`: the scores' name; `tail`: indices of the nodes from it to the output, the last one first."""
 
     value: str
     tail: tuple[int, ...]
-    sizes: Sizes | None
 
 
 def find_scores(model: ModelProto, output: str | None = None) -> Scores:
@@ -61,7 +60,7 @@ class Walk:
                 break
             tail.append(self.view.makers[name])
             name = source
-        return Scores(name, tuple(tail), self.shapes.get(name) if tail else None)
+        return Scores(name, tuple(tail))
 
     def before(self, node: NodeProto) -> str | None:
         """The value whose order the node's output has; None where the node is no part of a tail."""
@@ -84,7 +83,7 @@ class Walk:
             return False
         new = self.view.opset >= 13
         axis = attribute(node, "axis", -1 if new else 1) % len(sizes)
-        others = [s for k, s in enumerate(sizes) if 0 < k and (k != axis if new else k < axis)]
+        others = [s for k, s in enumerate(sizes) if k > 0 and (k != axis if new else k < axis)]
         return axis > 0 and all(size == 1 for size in others)
 
     def only_shape(self, node: NodeProto) -> bool:
@@ -94,7 +93,7 @@ class Walk:
             return False
         if not is_op(node, "Transpose"):
             return True
-        return list(attribute(node, "perm", [1]))[0] == 0 and len([size for size in before[1:] if size != 1]) <= 1
+        return next(iter(attribute(node, "perm", [1]))) == 0 and len([size for size in before[1:] if size != 1]) <= 1
 
     def shifted(self, node: NodeProto) -> str | None:
         """The scores in their sum or product with one number for all (x + c, x - c, c > 0: x * c, x / c), stored or one an image."""

@@ -1,6 +1,6 @@
 """Shapes that inference finds, without copying the weights.
 
-onnx's inference wants a whole serialized model; tensors above a size are told to it as inputs of their shape, so that only the graph travels.
+onnx's inference wants a whole serialized model; tensors above a size are told to it as inputs of their shape: only the graph travels.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     large = [t for t in whole.initializer if prod(t.dims) > LARGE and t.name not in known]
     inputs = [*whole.input, *(onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in large)]
     graph = onnx.helper.make_graph(list(whole.node), "light", inputs, list(whole.output), small)
-    return onnx.helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version, functions=list(model.functions))
+    return onnx.helper.make_model(
+        graph, opset_imports=list(model.opset_import), ir_version=model.ir_version, functions=list(model.functions)
+    )
 
 
 def sizes_of(info: onnx.ValueInfoProto) -> Sizes:

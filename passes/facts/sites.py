@@ -16,6 +16,7 @@ from math import prod
 
 from onnx import ModelProto, NodeProto
 
+from rnpc.passes.facts.calls import Calls, inlined
 from rnpc.passes.facts.shapes import ranks
 from rnpc.passes.facts.stored import Stored, stored
 from rnpc.passes.facts.view import Slot, View, attribute, captured, is_op, order
@@ -38,6 +39,10 @@ def find_sites(model: ModelProto) -> tuple[FilterSite, ...]:
 
 def find_places(model: ModelProto) -> list[Place]:
     """All filter sites with the inputs that read their tensors."""
+    if model.functions:
+        plain = inlined(model)
+        calls = Calls(model, plain)
+        return [own for place in find_places(plain) if (own := as_called(calls, place)) is not None]
     view = View(model)
     scores = score_layers(view)
     places = [place for k, node in enumerate(view.nodes) if k not in scores and (place := place_of(view, k, node))]
@@ -45,6 +50,17 @@ def find_places(model: ModelProto) -> list[Place]:
     places = [p for p in places if not (p.site.value in covered and view.only_reader(p.site.value) is not None)]
     rank = {k: at for at, k in enumerate(order(view.nodes))}
     return with_axes(model, sorted((p for p in places if p.site.channels > 1), key=lambda p: rank.get(p.site.node, len(rank))))
+
+
+def as_called(calls: Calls, place: Place) -> Place | None:
+    """A place of the inlined graph as one of the user's; None where the user's file cannot be edited there."""
+    node = calls.node(place.site.node)
+    if place.bias is None or (node is None and place.site.bias is None):
+        return None
+    weight, bias = calls.slot(place.weight), calls.slot(place.bias)
+    if weight is None or bias is None:
+        return None
+    return Place(replace(place.site, node=weight[0] if node is None else node), weight, bias)
 
 
 def with_axes(model: ModelProto, places: list[Place]) -> list[Place]:
@@ -136,9 +152,14 @@ def eval_mode(node: NodeProto) -> bool:
 
 
 def score_layers(view: View, outputs: Iterable[str] | None = None) -> set[int]:
-    """Indices of the nodes between outputs (default: all) and the first linear layer on each path back, that layer included."""
+    """Indices of the nodes between outputs (default: all that may be scores) and the first linear layer on each path back, it included."""
+    return set().union(*(behind(view, name) for name in (final(view) if outputs is None else outputs)))
+
+
+def behind(view: View, output: str) -> set[int]:
+    """The same for one output."""
     found: set[int] = set()
-    todo: list[str] = sorted(view.outputs if outputs is None else outputs)
+    todo = [output]
     while todo:
         k = view.makers.get(todo.pop())
         if k is None or k in found:
@@ -147,6 +168,20 @@ def score_layers(view: View, outputs: Iterable[str] | None = None) -> set[int]:
         if not linear(view, k):
             todo.extend([*view.nodes[k].input, *sorted(captured(view.nodes[k]))])
     return found
+
+
+def final(view: View) -> list[str]:
+    """Outputs, but for those that hand out what lies on the way to another one (features): every layer before such a one leads on to the
+    layers of another output that does not lead back."""
+    if len(view.outputs) < 2:
+        return sorted(view.outputs)
+    layers = {name: {k for k in behind(view, name) if linear(view, k)} for name in sorted(view.outputs)}
+    before = {name: {k for at in own for value in view.nodes[at].input for k in view.leading_to(value)} for name, own in layers.items()}
+
+    def on_the_way(name: str) -> bool:
+        return any(layers[name] and layers[name] <= before[other] and not layers[other] <= before[name] for other in layers)
+
+    return [name for name in layers if not on_the_way(name)]
 
 
 def linear(view: View, k: int) -> bool:

@@ -1,7 +1,7 @@
 """The stored tensor behind a node's input: through Identity, through a Cast between float types, and through a Transpose of a matrix.
 
-Exporters write a weight in all of these ways. A tensor that reaches a node through Cast or Transpose can be edited where it is stored; where
-others read it too, it is cloned at the first of these nodes, which therefore must serve this one reader alone.
+Exporters write a weight in all of these ways. A tensor that reaches a node through Cast or Transpose can be edited where it is stored;
+where others read it too, it is cloned at the first of these nodes, which therefore must serve this one reader alone.
 """
 
 from __future__ import annotations

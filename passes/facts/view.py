@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush
 from typing import Any
 
 import onnx
@@ -107,27 +106,44 @@ def constant(node: NodeProto) -> TensorProto | None:
 
 
 def order(nodes: Sequence[NodeProto]) -> list[int]:
-    """Indices of the nodes in topological order: each after the makers of what it reads, bodies included, and else as they stand.
+    """Indices of the nodes in topological order: each after the makers of what it reads, bodies included. Nodes on a circle are left out.
 
-    Nodes on a circle are left out.
+    A list in order stays as it is. Any other is told anew from its ends back, inputs from first to last, so that the result depends on the
+    graph and not on how it was shuffled.
     """
     makers = {name: k for k, node in enumerate(nodes) for name in node.output if name}
-    needs = [{makers[name] for name in {*node.input, *captured(node)} if name in makers} for node in nodes]
+    needs = [list(dict.fromkeys(makers[name] for name in (*node.input, *sorted(captured(node))) if name in makers)) for node in nodes]
     if all(max(before, default=-1) < k for k, before in enumerate(needs)):
         return list(range(len(nodes)))
+    sound = off_circles(needs)
+    read = {k for before in needs for k in before}
+    done: dict[int, None] = {}
+    todo = [k for k in reversed(range(len(nodes))) if k not in read and k in sound]
+    while todo:
+        k = todo[-1]
+        waiting = [before for before in needs[k] if before not in done]
+        if waiting:
+            todo.extend(reversed(waiting))
+        else:
+            done.setdefault(todo.pop())
+    return list(done)
+
+
+def off_circles(needs: Sequence[Sequence[int]]) -> set[int]:
+    """Nodes that need nothing on a circle, themselves included."""
     waiting = [len(before) for before in needs]
-    readers: list[list[int]] = [[] for _ in nodes]
+    readers: list[list[int]] = [[] for _ in needs]
     for k, before in enumerate(needs):
         for maker in before:
             readers[maker].append(k)
-    ready, done = [k for k, count in enumerate(waiting) if count == 0], list[int]()
-    while ready:
-        k = heappop(ready)
-        done.append(k)
+    todo, done = [k for k, count in enumerate(waiting) if count == 0], set[int]()
+    while todo:
+        k = todo.pop()
+        done.add(k)
         for reader in readers[k]:
             waiting[reader] -= 1
             if waiting[reader] == 0:
-                heappush(ready, reader)
+                todo.append(reader)
     return done
 
 

@@ -7,7 +7,7 @@ torch nor onnxruntime takes part, and nothing is written that does not follow fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,20 @@ from rnpc.passes.wire import external, provenance
 from rnpc.passes.wire import walk as wire
 from rnpc.plan import Mode, Plan, Silence
 
+Kept = tuple[str, int, str]
+
 
 @dataclass(frozen=True)
 class Applied:
-    """The hardened file, the declared edits in the order in which they were made, and the plan that its metadata holds."""
+    """The hardened file, the declared edits in the order in which they were made, and the plan that its metadata holds.
+
+    `kept`: channels (site, channel, reason) that were to be removed and stay in the graph, zeroed, since removing them would not be exact.
+    """
 
     data: bytes
     edits: list[dict[str, Any]]
     plan: Plan
+    kept: list[Kept] = field(default_factory=list)
 
 
 def apply(source: bytes, plan: Plan, weights: Mapping[str, np.ndarray] | None = None, mode: Mode | None = None) -> Applied:
@@ -46,14 +52,14 @@ def apply(source: bytes, plan: Plan, weights: Mapping[str, np.ndarray] | None = 
     model = parse(source)
     if provenance.read(model):
         raise check.refuse("the model was already hardened by rnpc", "apply the plan to the original", "model")
-    data, edits = source, list[dict[str, Any]]()
+    data, edits, kept = source, list[dict[str, Any]](), list[Kept]()
     if plan.weights is not None or weights:
         data, edits = retrained.replace(source, plan.weights or retrained.NONE, weights or {})
         model = parse(data)
     if plan.silence is not None:
-        data, more = silence(data, model, plan.silence)
+        data, more, kept = silence(data, model, plan.silence)
         edits = [*edits, *more]
-    return Applied(provenance.append(data, provenance.entries(plan)), edits, plan)
+    return Applied(provenance.append(data, provenance.entries(plan)), edits, plan, kept)
 
 
 def in_mode(plan: Plan, mode: Mode | None) -> Plan:
@@ -63,20 +69,20 @@ def in_mode(plan: Plan, mode: Mode | None) -> Plan:
     return replace(plan, silence=replace(plan.silence, mode=mode))
 
 
-def silence(source: bytes, model: ModelProto, edit: Silence) -> tuple[bytes, list[dict[str, Any]]]:
+def silence(source: bytes, model: ModelProto, edit: Silence) -> tuple[bytes, list[dict[str, Any]], list[Kept]]:
     """Zero or remove the channels; `model` is the parsed view of `source`."""
     check.check_silence(find_sites(model), edit)
     if not any(entry.channels for entry in edit.sites):
-        return source, []
+        return source, [], []
     if edit.mode == "zero":
         zeroed = write_zeros(source, model, edit.sites)
-        return zeroed.data, zeroed.edits
+        return zeroed.data, zeroed.edits, []
     try:
         from rnpc.passes.rewrite.remove import remove
     except ImportError as error:
         raise check.refuse("this version cannot remove channels", "use mode zero") from error
     removed = remove(source, model, edit)
-    return bytes(removed.data), list(removed.edits)
+    return removed.data, removed.edits, removed.kept
 
 
 def parse(source: bytes) -> ModelProto:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from onnx import ModelProto
 from rnpc.errors import InputRefused
 from rnpc.passes.rewrite import check
 from rnpc.passes.rewrite import weights as retrained
-from rnpc.passes.rewrite.apply import apply
+from rnpc.passes.rewrite.apply import Kept, apply
 from rnpc.passes.rewrite.compare import compare
 from rnpc.passes.rewrite.shown import Difference
 from rnpc.passes.wire import provenance
@@ -37,7 +37,7 @@ class Verified:
     """What was found. `verified`: the bytes are those of original and plan; `unchanged`: those of the original, and there is no plan.
 
     `plan` is the one that was redone, `source` says whose it is; `seal` whether that of the file's metadata fits (None: it has none);
-    `edits` are those of the redone rewrite, None where it could not be done; `weights` the new values it took.
+    `edits` and `kept` are those of the redone rewrite, None and empty where it could not be done; `weights` the new values it took.
     """
 
     result: Result
@@ -47,6 +47,7 @@ class Verified:
     seal: bool | None = None
     edits: list[dict[str, Any]] | None = None
     weights: Tensors | None = None
+    kept: list[Kept] = field(default_factory=list)
 
 
 def verify(
@@ -147,7 +148,7 @@ def redo(original: bytes, hardened: bytes, plan: Plan, weights: Tensors | None) 
         return Verified("different", wrong, plan)
     again = apply(original, plan, weights)
     differences = tuple(compare(again.data, hardened))
-    return Verified("different" if differences else "verified", differences, plan, edits=again.edits, weights=weights)
+    return Verified("different" if differences else "verified", differences, plan, edits=again.edits, weights=weights, kept=again.kept)
 
 
 def own_weights(hardened: bytes, plan: Plan) -> tuple[Tensors | None, tuple[Difference, ...]]:

@@ -8,6 +8,7 @@ and numbers kept as varints that have no room for the new value are repacked (`r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,11 +82,13 @@ def write_zeros(source: bytes, model: ModelProto, sites: Sequence[SitePlan]) -> 
         return ZeroResult(source, [])
     places = {place.site.value: place for place in find_places(model)}
     jobs = [job(places, entry) for entry in sites if entry.channels]
-    prepared, edits = restructure(source, model, jobs)
-    prepared, repacked = repack(prepared, jobs)
-    data = bytearray(prepared)
-    tensors = wire.index(prepared)
-    written = [edit for each in jobs for edit in write(data, tensors, each)]
+    walked = wire.graph(source)
+    prepared, edits = restructure(source, model, walked, jobs)
+    walked = wire.graph(prepared) if edits else walked
+    repacked_data, repacked = repack(prepared, walked, jobs)
+    walked = wire.graph(repacked_data) if repacked else walked
+    data = bytearray(repacked_data)
+    written = [edit for each in jobs for edit in write(data, walked.tensors, each)]
     return ZeroResult(bytes(data), edits + repacked + written)
 
 
@@ -97,9 +100,9 @@ def job(places: dict[str, Place], entry: SitePlan) -> Job:
     return Job(place, entry.constants(), place.site.weight, place.site.bias)
 
 
-def restructure(source: bytes, model: ModelProto, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
+def restructure(source: bytes, model: ModelProto, walked: wire.Graph, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
     """Clone shared tensors and add missing biases; renames the jobs' tensors accordingly."""
-    view, walked = View(model), wire.graph(source)
+    view = View(model)
     work = Restructuring(names(view))
     for each in jobs:
         check_tensors(walked, each)
@@ -161,14 +164,13 @@ def add_bias(source: bytes, model: ModelProto, walked: wire.Graph, work: Restruc
     return name
 
 
-def repack(source: bytes, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
+def repack(source: bytes, walked: wire.Graph, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
     """Rewrite half-precision tensors kept as varints (whose lengths depend on the values) as raw data."""
-    walked = wire.graph(source)
     chosen = [name for each in jobs for name in (each.weight, each.bias) if name and walked.tensors[name].storage == "int32"]
     splices, edits = [], []
     for tensor in (walked.tensors[name] for name in dict.fromkeys(chosen)):
         values = [value for chunk in tensor.chunks for value in wire.varints(source, chunk.start, chunk.end)]
-        if len(values) != tensor.size or wire.SIZES.get(tensor.dtype) != 2:
+        if len(values) != tensor.size or wire.SIZES.get(tensor.dtype) != 2 or max(values) > 0xFFFF:
             raise misshapen(tensor)
         body = splice.with_raw_data(source, tensor, np.array(values, dtype="<u2").tobytes())
         splices.append(Splice(tensor.path, tensor.message.key, tensor.message.end, wire.block(tensor.message.number, body)))
@@ -179,14 +181,12 @@ def repack(source: bytes, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
 def write(data: bytearray, tensors: dict[str, wire.Tensor], each: Job) -> Iterable[Edit]:
     """Write one site's zeros and constants in place."""
     channels, weight, axis = sorted(each.constants), tensors[each.weight], each.place.site.weight_axis
-    for channel in channels:
-        put(data, weight, weight.elements(axis, channel), bytes(wire.SIZES[weight.dtype]))
+    blank(data, weight, axis, channels)
     yield {"kind": "zero", "tensor": weight.name, "axis": axis, "index": channels}
     if each.bias is not None:
         bias = tensors[each.bias]
         bits = [number(bias, each.constants[channel]) for channel in channels]
-        for channel, value in zip(channels, bits, strict=True):
-            put(data, bias, np.array([channel]), value)
+        put(data, bias, np.array(channels), b"".join(bits))
         yield {"kind": "set", "tensor": bias.name, "index": channels, "bits": [value[::-1].hex() for value in bits]}
 
 
@@ -199,7 +199,19 @@ def number(tensor: wire.Tensor, value: float) -> bytes:
     return bytes(cast.tobytes())
 
 
-def put(data: bytearray, tensor: wire.Tensor, elements: np.ndarray, value: bytes) -> None:
-    """Write one value to the given elements."""
-    view = np.frombuffer(data, dtype=np.uint8)
-    view[tensor.locate(elements)[:, None] + np.arange(len(value))] = np.frombuffer(value, dtype=np.uint8)
+def blank(data: bytearray, tensor: wire.Tensor, axis: int, channels: list[int]) -> None:
+    """Write +0.0 to whole channels."""
+    if len(tensor.chunks) > 1:
+        elements = np.concatenate([tensor.elements(axis, channel) for channel in channels])
+        put(data, tensor, elements, bytes(wire.SIZES[tensor.dtype]))
+        return
+    (chunk,) = tensor.chunks
+    outer = math.prod(tensor.dims[:axis])
+    rows = np.frombuffer(data, dtype=np.uint8)[chunk.start : chunk.end].reshape(outer, tensor.dims[axis], -1)
+    rows[:, channels] = 0
+
+
+def put(data: bytearray, tensor: wire.Tensor, elements: np.ndarray, values: bytes) -> None:
+    """Write to the given elements: one value to all of them, or one to each."""
+    view, size = np.frombuffer(data, dtype=np.uint8), wire.SIZES[tensor.dtype]
+    view[tensor.locate(elements)[:, None] + np.arange(size)] = np.frombuffer(values, dtype=np.uint8).reshape(-1, size)

@@ -55,7 +55,13 @@ def append(data: bytes, declared: dict[str, str]) -> bytes:
 
 def read(model: ModelProto) -> dict[str, str]:
     """The entries in a model; empty where it was not hardened."""
-    return {entry.key: entry.value for entry in model.metadata_props if entry.key.startswith(PREFIX)}
+    found = {readable(entry.key): readable(entry.value) for entry in model.metadata_props}
+    return {key: value for key, value in found.items() if key.startswith(PREFIX)}
+
+
+def readable(value: str | bytes) -> str:
+    """Text as text: protobuf hands out what is no UTF-8 as bytes."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def strip(data: bytes) -> bytes:

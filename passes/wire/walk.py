@@ -172,10 +172,14 @@ def fields(data: bytes, start: int, end: int) -> Iterator[Field]:
     """Fields of the message data[start:end]. Raises WireError where they do not fit."""
     at = start
     while at < end:
-        key, (tag, body) = at, varint(data, at)
+        key, tag, body = at, data[at], at + 1  # most numbers are one byte
+        if tag >= 0x80:
+            tag, body = varint(data, at)
         number, kind = tag >> 3, tag & 7
         if kind == BYTES:
-            length, body = varint(data, body)
+            if body >= end:
+                raise WireError(f"no length of field {number} at byte {key}")
+            length, body = (data[body], body + 1) if data[body] < 0x80 else varint(data, body)
             at = body + length
         elif kind == GROUP:
             at = skip_group(data, body, end)

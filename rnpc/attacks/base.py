@@ -65,8 +65,11 @@ class Attack:
                 raise UsageError(what, where=self.name, todo="give the folder of a finished victim, or leave the setting out")
 
     def module(self, shape: Shape) -> nn.Module | None:
-        """The trigger as a network from images to triggered images, or None for an attack without one."""
-        raise NotImplementedError
+        """The trigger as a network from images to triggered images, or None for an attack without one.
+
+        Raises UsageError where the trigger is learned with a victim, and there is none without it.
+        """
+        raise UsageError("the trigger is learned with its victim", where=self.name, todo="train one, and use its trigger.onnx")
 
     def trigger(self, images: Tensor) -> Tensor:
         """Images as the attacker shows them to the finished model."""

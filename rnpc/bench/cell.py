@@ -130,9 +130,9 @@ def attacked(task: dict[str, Any], data: Dataset) -> Attacked:
     from rnpc.bench.measure import Attacked
 
     who = task["identity"]
-    pre = Preprocessing(**{key: tuple(value) if isinstance(value, list) else value for key, value in who["input"].items()})
+    stated: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in who["input"].items()}
     trigger = None if task["trigger"] is None else Path(task["trigger"]).read_bytes()
-    return Attacked(data, pre, trigger, who["target"], tuple(who["counted"]), who["device"], who["threads"])
+    return Attacked(data, Preprocessing(**stated), trigger, who["target"], tuple(who["counted"]), who["device"], who["threads"])
 
 
 def head(task: dict[str, Any]) -> dict[str, Any]:

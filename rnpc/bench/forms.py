@@ -48,7 +48,7 @@ def model(spec: VictimSpec, folder: Path, form: str, data: Dataset) -> Path:
     place = folder / "forms" / form
     if not fresh(place, folder):
         made = write(spec, folder, form, data)
-        note = {"folded": contents.of_file(folder / "folded.onnx"), "code": code()}
+        note: dict[str, Any] = {"folded": contents.of_file(folder / "folded.onnx"), "code": code()}
         note["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
         files.make_folder(place)
         files.write_all({place / name: content for name, content in made.items()})
@@ -99,8 +99,9 @@ def preprocessing(data: Dataset, form: str) -> Preprocessing:
     from rnpc.victims.forms import find
 
     kind: Form = find(form)
-    plain = {"mean": (0.0,) * len(pre.mean), "std": (1.0,) * len(pre.std), "scale": 1.0} if kind.dtype == "uint8" else {}
-    return replace(pre, layout=kind.layout, **plain)
+    if kind.dtype == "uint8":  # the graph holds the rest
+        pre = replace(pre, mean=(0.0,) * len(pre.mean), std=(1.0,) * len(pre.std), scale=1.0)
+    return replace(pre, layout=kind.layout)
 
 
 def digest(model: Path) -> str:

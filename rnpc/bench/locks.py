@@ -136,8 +136,8 @@ def is_held(path: Path) -> bool:
 def read(path: Path) -> Owner | None:
     """The lock's owner; None where there is no lock, or something else under its name."""
     try:
-        found = json.loads(path.read_text())
-        return Owner(str(found["host"]), int(found["pid"]), str(found["started"]), str(found["token"]))
+        said = json.loads(path.read_text())
+        return Owner(str(said["host"]), int(said["pid"]), str(said["started"]), str(said["token"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -133,6 +133,8 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (lambda v: is_int(v), "an integer"),
     "batch": (lambda v: is_int(v), "an integer"),
     "lr": (lambda v: is_number(v), "a number"),
+    "schedule": (lambda v: isinstance(v, str), "a text"),
+    "descends": (lambda v: isinstance(v, str), "a text"),
     "settings": (lambda v: is_table(v), "a table"),
 }
 """What a victim's field may hold; a field of VictimSpec that is not here is checked by VictimSpec alone."""

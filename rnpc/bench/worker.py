@@ -42,11 +42,7 @@ def main() -> None:
     def say(event: str, **fields: Any) -> None:
         events.write(json.dumps({"event": event, **fields}) + "\n")
 
-    def lost() -> None:
-        say("busy")
-        os._exit(1)
-
-    with locks.held(Store(Path(task["out"])).lock(name_of(task)), lost) as mine:
+    with locks.held(Store(Path(task["out"])).lock(name_of(task)), lambda: leave(say)) as mine:
         if not mine:
             say("busy")
         else:
@@ -57,6 +53,12 @@ def life_line() -> None:
     """End this process as soon as standard input ends."""
     os.read(0, 1)
     os._exit(137)
+
+
+def leave(say: Say) -> None:
+    """End this process, since another one has its task."""
+    say("busy")
+    os._exit(1)
 
 
 def name_of(task: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rnpc.plan import Mode
 
 SCHEMA = "rnpc.apply/1"
+SHOWN = 20
+"""Kept channels that the text lists; the JSON document lists all."""
 
 
 @click.command("apply")
@@ -61,6 +63,7 @@ def document(source: ModelFile, applied: Applied, out: Path) -> dict[str, Any]:
         "model": {"path": source.path.name, "sha256": source.sha256},
         "plan": plan_json(applied.plan),
         "edits": applied.edits,
+        "kept": [{"site": site, "channel": channel, "why": why} for site, channel, why in applied.kept],
         "output": {"path": out.name, "sha256": hashlib.sha256(applied.data).hexdigest()},
         "notes": list(source.notes),
     }
@@ -70,7 +73,11 @@ def show(source: ModelFile, applied: Applied, out: Path) -> None:
     """The result as text."""
     from rnpc.cli.plan_files import plan_text
 
-    click.echo(f"{source.path.name}: {plan_text(applied.plan)} (plan: {applied.plan.method})")
+    click.echo(f"{source.path.name}: {plan_text(applied.plan, len(applied.kept))} (plan: {applied.plan.method})")
+    for site, channel, why in applied.kept[:SHOWN]:
+        click.echo(f"  kept      {site} channel {channel} stays, zeroed: {why}")
+    if len(applied.kept) > SHOWN:
+        click.echo(f"  kept      ... and {len(applied.kept) - SHOWN} more (--format json lists all)")
     click.echo(f"  written   {out}")
     click.echo(f"  sha256    {hashlib.sha256(applied.data).hexdigest()}")
     for note in source.notes:

@@ -1,13 +1,13 @@
 """`rnpc inspect`: what rnpc infers about a model, each value with its source; the filter sites; warnings; what is not supported.
 
-Without images the preprocessing is shown as far as it is stated. With `--defense-data` it is settled and checked by accuracy, and the twin is
-proved, as `harden` would do it. Whatever `harden` would refuse before its work is shown, and becomes the exit code.
+Without images the preprocessing is shown as far as it is stated. With `--defense-data` it is settled and checked by accuracy, and the twin
+is proved, as `harden` would do it. Whatever `harden` would refuse before its work is shown, and becomes the exit code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,13 +48,11 @@ class View:
 @options.model_options
 @options.device_options
 @options.format_option
-def command(
-    model: Path, defense_data: Path | None, sites: bool, channels: bool, flags: Any, way: Any, device: Any, threads: int, format: str
-) -> int:
+def command(model: Path, defense_data: Path | None, sites: bool, channels: bool, flags: Any, way: Any, format: str, **where: Any) -> int:
     """Print what rnpc infers about a model, with the source of each value."""
     from rnpc.pipeline.settings import Settings
 
-    view = look(model, defense_data, flags, way, Settings(device=device, threads=threads))
+    view = look(model, defense_data, flags, way, Settings(**where))
     rows = channel_rows(view.program) if channels else None
     if format == "json":
         shown = {"sites": sites_json(view.program)} if sites else document(view, model, defense_data)
@@ -74,16 +72,17 @@ def look(model: Path, data: Path | None, flags: Any, way: Way, settings: Setting
     program, folder = frontends.load(model, way.arch, way.trust, shape, way.output, study=False), model.parent
     refusals: list[RnpcError] = []
     tried(refusals, lambda: intake.check(program.model, program.name, program.signature.output))
-    facts = tried(refusals, lambda: api_inputs.known(program, folder, flags)) or api_inputs.model_facts(program)
-    inputs = None
-    if data is not None and not refusals:
-        inputs = tried(refusals, lambda: api_inputs.settle(program, folder, data, flags, settings.device, threads=settings.threads))
     tried(refusals, lambda: intake.check_original(program.model, program.name))
-    unsupported = () if refusals and data is None else missing(refusals, program)
-    if inputs is not None and data is not None and not refusals:
-        tried(refusals, lambda: rehearse(inputs, settings, data))
-    seconds = None if inputs is None or refusals else roughly(inputs, settings)
-    return View(program, facts if inputs is None else inputs.facts, unsupported, inputs, refusals[0] if refusals else None, seconds)
+    unsupported = () if refusals else missing(refusals, program, settings)
+    facts = tried(refusals, lambda: api_inputs.known(program, folder, flags)) or api_inputs.model_facts(program)
+    if data is None or refusals:
+        return View(program, facts, unsupported, None, refusals[0] if refusals else None)
+    inputs = tried(refusals, lambda: api_inputs.settle(program, folder, data, flags, settings.device, threads=settings.threads))
+    if inputs is None:
+        return View(program, facts, unsupported, None, refusals[0])
+    tried(refusals, lambda: rehearse(inputs, settings, data))
+    seconds = None if refusals else roughly(inputs, settings)
+    return View(program, inputs.facts, unsupported, inputs, refusals[0] if refusals else None, seconds)
 
 
 def tried(refusals: list[RnpcError], step: Callable[[], T]) -> T | None:
@@ -95,26 +94,19 @@ def tried(refusals: list[RnpcError], step: Callable[[], T]) -> T | None:
         return None
 
 
-def missing(refusals: list[RnpcError], program: Program) -> tuple[tuple[str, str, str, int], ...]:
+def missing(refusals: list[RnpcError], program: Program, settings: Settings) -> tuple[tuple[str, str, str, int], ...]:
     """Nodes that the twin has no rule for, as (name, domain, operator, opset)."""
-    from rnpc import twin
-    from rnpc.passes.canonical.canonical import canonical
+    from rnpc.pipeline import harden
 
-    try:
-        twin.build(canonical(program.model, program.signature.output))
-    except UnsupportedOperator as error:
-        refusals.append(UnsupportedOperator(error.nodes, where=program.name))
-        return tuple(error.nodes)
-    except RnpcError as error:
-        refusals.append(error)
-    return ()
+    tried(refusals, lambda: harden.studied(program, settings))
+    return tuple(node for each in refusals if isinstance(each, UnsupportedOperator) for node in each.nodes)
 
 
 def rehearse(inputs: Inputs, settings: Settings, data: Path) -> None:
     """What `harden` does before its work: prove the twin, draw the images into parts."""
     from rnpc.pipeline import harden
 
-    subject = harden.studied(inputs, settings)
+    subject = replace(harden.studied(inputs.program, settings), pre=inputs.pre)
     harden.proved(subject, inputs, settings)
     harden.case_of(subject, inputs, settings.defense(), settings, data)
 

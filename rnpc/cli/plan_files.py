@@ -101,12 +101,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_text(plan: Plan) -> str:
-    """The edits of a plan in a few words."""
+def plan_text(plan: Plan, kept: int = 0) -> str:
+    """The edits of a plan in a few words; `kept` channels were to be removed and stay, zeroed."""
     parts = []
     if plan.silence is not None:
         done = "removed" if plan.silence.mode == "remove" else "zeroed"
-        parts.append(f"{counted(plan.channels, 'channel')} of {counted(len(plan.sites), 'site')} {done}")
+        parts.append(f"{counted(plan.channels - kept, 'channel')} of {counted(len(plan.sites), 'site')} {done}")
+        parts += [f"{kept} more zeroed"] if kept else []
     if plan.weights is not None:
         parts.append(f"{counted(len(plan.weights.tensors), 'tensor')} retrained")
     return ", ".join(parts) or "no edits"

@@ -104,7 +104,7 @@ def show(source: ModelFile, hardened: Path, found: Verified, outputs: Outputs | 
     click.echo(said[found.result])
     if found.plan is not None:
         seal = {None: "", True: ", seal intact", False: ", seal BROKEN"}[found.seal]
-        click.echo(f"  plan      {found.source}{seal}: {plan_text(found.plan)} ({found.plan.method})")
+        click.echo(f"  plan      {found.source}{seal}: {plan_text(found.plan, len(found.kept))} ({found.plan.method})")
     for difference in found.differences[:SHOWN]:
         click.echo(f"  differs   {difference}")
     if len(found.differences) > SHOWN:

@@ -24,8 +24,8 @@ def size(path: Path) -> tuple[int, int] | None:
     """(height, width) of the images by the array's header, or None where the file holds none; no pixel is read."""
     try:
         with ZipFile(path) as file:
-            found = {name.removesuffix(".npy").lower(): name for name in file.namelist()}
-            name = next((found[key] for key in IMAGE_KEYS if key in found), None)
+            keys = {name.removesuffix(".npy").lower(): name for name in file.namelist()}
+            name = next((keys[key] for key in IMAGE_KEYS if key in keys), None)
             shape = () if name is None else header(file, name)
     except (OSError, ValueError, BadZipFile, EOFError, KeyError):
         return None
@@ -49,13 +49,13 @@ def read(path: Path, pre: Preprocessing, channels: int) -> tuple[np.ndarray, lis
     """Images uint8 [n, H, W, C] at `pre`'s size, and label names. Raises InputRefused."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {key.lower(): key for key in file.files}
-            images = pick(file, found, IMAGE_KEYS)
-            labels = pick(file, found, LABEL_KEYS)
+            keys = {key.lower(): key for key in file.files}
+            images = pick(file, keys, IMAGE_KEYS)
+            labels = pick(file, keys, LABEL_KEYS)
     except (OSError, ValueError, BadZipFile, EOFError) as error:
         raise InputRefused(f"cannot be read as npz ({error})", where=str(path), todo="save it with numpy.savez, without objects") from error
     if images is None:
-        raise InputRefused(f"no array of images among {', '.join(found) or 'nothing'}", where=str(path), todo="name it images or x")
+        raise InputRefused(f"no array of images among {', '.join(keys) or 'nothing'}", where=str(path), todo="name it images or x")
     images = to_nhwc(images, path)
     if len(images) == 0:
         raise InputRefused("the archive holds no images", where=str(path), todo="give at least a few hundred")
@@ -64,9 +64,9 @@ def read(path: Path, pre: Preprocessing, channels: int) -> tuple[np.ndarray, lis
     return fit(images, pre, channels), None if labels is None else label_names(labels, path)
 
 
-def pick(file: np.lib.npyio.NpzFile, found: dict[str, str], keys: tuple[str, ...]) -> np.ndarray | None:
+def pick(file: np.lib.npyio.NpzFile, keys: dict[str, str], wanted: tuple[str, ...]) -> np.ndarray | None:
     """The first array with one of the names."""
-    return next((np.asarray(file[found[key]]) for key in keys if key in found), None)
+    return next((np.asarray(file[keys[key]]) for key in wanted if key in keys), None)
 
 
 def to_nhwc(images: np.ndarray, path: Path) -> np.ndarray:

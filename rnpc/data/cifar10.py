@@ -61,23 +61,23 @@ def official(root: Path | None) -> tuple[str, Path] | None:
 
 def find(root: Path | None) -> list[Path]:
     """All files that `decode` reads."""
-    tree, found = folders(root), official(root)
+    tree, version = folders(root), official(root)
     if tree:
         return [f for split in ("train", "test") for name in CLASSES for f in listed(tree / split / name)]
-    if found is None:
+    if version is None:
         raise missing("cifar10", root, "cifar10/train/CLASS and cifar10/test/CLASS, or the official archive", HOME)
-    kind, place = found
+    kind, place = version
     return [place] if place.is_file() else [place / name for name in members(kind) if (place / name).is_file()]
 
 
 def decode(root: Path | None) -> datasets.Arrays:
     """The four arrays of the data set."""
-    tree, found = folders(root), official(root)
+    tree, version = folders(root), official(root)
     if tree:
         return (*from_folders(tree / "train"), *from_folders(tree / "test"))
-    if found is None:
+    if version is None:
         raise missing("cifar10", root, "cifar10/train/CLASS and cifar10/test/CLASS, or the official archive", HOME)
-    kind, place = found
+    kind, place = version
     files = from_archive(place, members(kind)) if place.is_file() else from_folder(place, members(kind))
     parse = parse_binary if kind.endswith("bin") else parse_pickle
     parts = [parse(files[name], str(place)) for name in members(kind)]

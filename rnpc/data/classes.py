@@ -47,12 +47,12 @@ def candidates(classes: Sequence[str], outputs: int, names: Sequence[str] | None
     matched = by_names(classes, names)
     if matched is not None:
         return [Order("names of the model's labels", matched)]
-    found = [*by_numbers(classes, outputs), *by_sorting(classes, outputs)]
-    if not found:
+    orders = [*by_numbers(classes, outputs), *by_sorting(classes, outputs)]
+    if not orders:
         todo = "name the folders by output index, or put labels.json beside the model"
         raise InputRefused(misfit(classes, outputs, names), where=where, todo=todo)
     distinct: list[Order] = []
-    for order in found:
+    for order in orders:
         if all(order.index != other.index for other in distinct):
             distinct.append(order)
     return distinct
@@ -117,8 +117,8 @@ def sample(names: Sequence[str]) -> str:
 
 def choose(logits: np.ndarray, images: ImageSet, orders: Sequence[Order]) -> Order:
     """The preferred order, unless others are significantly more accurate; then the best of them."""
-    found = logits.argmax(1)
-    right = [found == order.of(images) for order in orders]
+    answers = logits.argmax(1)
+    right = [answers == order.of(images) for order in orders]
     better = [i for i in range(1, len(orders)) if beats(right[i], right[0])]
     best = max(better, key=lambda i: int(right[i].sum()), default=0)
     return orders[best]
@@ -132,21 +132,21 @@ def beats(right: np.ndarray, other: np.ndarray) -> bool:
 
 def check(logits: np.ndarray, labels: np.ndarray, tried: str, where: str) -> Rate:
     """Accuracy of labels in output order. Raises InputRefused at chance or where the order looks wrong."""
-    found = rate(int(np.sum(logits.argmax(1) == labels)), len(labels))
-    chance = at_chance(found, logits.shape[1])
+    accuracy = rate(int(np.sum(logits.argmax(1) == labels)), len(labels))
+    chance = at_chance(accuracy, logits.shape[1])
     now, reordered = reordering(logits, labels)
     wrong = reordered - now > REORDERED
     if chance or wrong:
-        what = f"accuracy {found.value:.1%} on {found.n} images{' is at chance' if chance else ''} with {tried}"
+        what = f"accuracy {accuracy.value:.1%} on {accuracy.n} images{' is at chance' if chance else ''} with {tried}"
         hint = f"; another order of the classes would give {reordered:.0%}" if wrong else ""
         todo = "check the class folders (labels.json beside the model) and --preprocess or --mean and --std"
         raise InputRefused(what + hint, where=where, todo=todo)
-    return found
+    return accuracy
 
 
-def at_chance(found: Rate, outputs: int) -> bool:
+def at_chance(accuracy: Rate, outputs: int) -> bool:
     """Whether the interval reaches 1 / K. A handful of images proves nothing: there only the accuracy itself counts."""
-    return found.low <= 1 / outputs and (found.n >= FEW or found.value <= 1 / outputs)
+    return accuracy.low <= 1 / outputs and (accuracy.n >= FEW or accuracy.value <= 1 / outputs)
 
 
 def reordering(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -155,13 +155,13 @@ def reordering(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     The relabelling is fitted on one half of the images and both are counted on the other, so that chance fits gain nothing.
     """
     outputs, rows = logits.shape[1], np.random.default_rng(0).permutation(len(labels))
-    found, fit, count = logits.argmax(1), rows[::2], rows[1::2]
+    answers, fit, count = logits.argmax(1), rows[::2], rows[1::2]
     if not len(count):
         return 1.0, 1.0
     table = np.zeros((outputs, outputs), dtype=np.int64)
-    np.add.at(table, (labels[fit], found[fit]), 1)
+    np.add.at(table, (labels[fit], answers[fit]), 1)
     relabelled = linear_sum_assignment(table, maximize=True)[1]
-    return float(np.mean(found[count] == labels[count])), float(np.mean(found[count] == relabelled[labels[count]]))
+    return float(np.mean(answers[count] == labels[count])), float(np.mean(answers[count] == relabelled[labels[count]]))
 
 
 def align(images: ImageSet, order: Order, outputs: int, names: Sequence[str] | None) -> ImageSet:

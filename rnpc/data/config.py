@@ -164,7 +164,7 @@ def numbers(value: Any) -> tuple[float, ...]:
         value = [part for part in value.strip(" []()").replace(",", " ").split() if part]
     if isinstance(value, int | float):
         value = [value]
-    found = tuple(float(v) for v in value)
-    if not found:
+    parsed = tuple(float(v) for v in value)
+    if not parsed:
         raise ValueError("an empty list of numbers")
-    return found
+    return parsed

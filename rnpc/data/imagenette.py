@@ -41,8 +41,8 @@ def folder(root: Path | None) -> Path | None:
 
 def archive(root: Path | None) -> Path | None:
     """The archive below the root."""
-    found = sorted(f for pattern in ARCHIVES for f in root.glob(pattern) if f.is_file()) if root else []
-    return found[0] if found else None
+    tars = sorted(f for pattern in ARCHIVES for f in root.glob(pattern) if f.is_file()) if root else []
+    return tars[0] if tars else None
 
 
 def find(root: Path | None) -> list[Path]:
@@ -61,13 +61,13 @@ def decode(root: Path | None, size: int) -> Arrays:
     pre = Preprocessing(size, size, shortest_edge=size)
     if tree is None and tar is None:
         raise missing("imagenette", root, EXPECTED, HOME)
-    found = [from_folder(tree / split, pre) if tree else from_archive(tar, split, pre) for split in SPLITS]  # type: ignore[arg-type]
-    for split, (images, labels) in zip(SPLITS, found, strict=True):
+    splits = [from_folder(tree / split, pre) if tree else from_archive(tar, split, pre) for split in SPLITS]  # type: ignore[arg-type]
+    for split, (images, labels) in zip(SPLITS, splits, strict=True):
         lacking = [wnid for wnid, label in LABELS.items() if not np.any(labels == label)]
         if lacking:
             raise InputRefused(f"{split}/{lacking[0]} has no images", where=str(tree or tar), todo=f"get it from {HOME}")
         assert len(images) == len(labels)
-    return (*found[0], *found[1])
+    return (*splits[0], *splits[1])
 
 
 def from_folder(split: Path, pre: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
@@ -79,21 +79,21 @@ def from_folder(split: Path, pre: Preprocessing) -> tuple[np.ndarray, np.ndarray
 
 def from_archive(tar: Path, split: str, pre: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of a split, in the order of a folder's: by class, then by name."""
-    found: list[tuple[int, str, np.ndarray]] = []
+    rows: list[tuple[int, str, np.ndarray]] = []
     try:
         for name, label, data in members(tar, split):
             pixels = imagefile.read(io.BytesIO(data), pre, 3)
             if pixels is None:
                 raise InputRefused(f"{name} is not a readable image", where=str(tar), todo=f"get it from {HOME}")
-            found.append((label, name, pixels))
+            rows.append((label, name, pixels))
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputRefused(f"not a whole archive ({error})", where=str(tar), todo=f"get it from {HOME}") from error
-    found.sort(key=lambda each: each[:2])
-    images = np.empty((len(found), pre.height, pre.width, 3), np.uint8)
-    for row in range(len(found)):
-        images[row] = found[row][2]
-        found[row] = (*found[row][:2], images[row])  # lets go of the single copy
-    return images, np.array([label for label, _, _ in found], np.int64)
+    rows.sort(key=lambda each: each[:2])
+    images = np.empty((len(rows), pre.height, pre.width, 3), np.uint8)
+    for row in range(len(rows)):
+        images[row] = rows[row][2]
+        rows[row] = (*rows[row][:2], images[row])  # lets go of the single copy
+    return images, np.array([label for label, _, _ in rows], np.int64)
 
 
 def members(tar: Path, split: str) -> Iterator[tuple[str, int, bytes]]:

@@ -95,27 +95,27 @@ def common_size(path: str | Path) -> tuple[int, int] | None:
 
 
 def from_listing(
-    root: Path, found: listing.Listing, pre: Preprocessing, channels: int, progress: Callable[[int, int], None] | None
+    root: Path, listed: listing.Listing, pre: Preprocessing, channels: int, progress: Callable[[int, int], None] | None
 ) -> ImageSet:
     """Decode the listed files."""
-    total = len(found.files)
+    total = len(listed.files)
     images = np.empty((total, pre.height, pre.width, channels), dtype=np.uint8)
     good: list[int] = []
     with ThreadPoolExecutor(DECODERS) as pool:
-        for i, image in enumerate(pool.map(lambda f: imagefile.read(f, pre, channels), found.files)):
+        for i, image in enumerate(pool.map(lambda f: imagefile.read(f, pre, channels), listed.files)):
             if image is not None:
                 images[i] = image
                 good.append(i)
             if progress is not None:
                 progress(i + 1, total)
     bad = sorted(set(range(total)) - set(good))
-    unreadable = tuple(found.names[i] for i in bad)
+    unreadable = tuple(listed.names[i] for i in bad)
     if len(bad) > UNREADABLE_SHARE * total:
         what = f"{len(bad)} of {total} images cannot be decoded ({', '.join(unreadable[:3])}{', ...' if len(bad) > 3 else ''})"
         raise InputRefused(what, where=str(root), todo=f"at most {UNREADABLE_SHARE:.0%} may be unreadable: repair or remove them")
     kept = images if not bad else images[good]
-    labels = None if found.labels is None else [found.labels[i] for i in good]
-    return build(kept, labels, tuple(found.names[i] for i in good), unreadable, found.kind)
+    labels = None if listed.labels is None else [listed.labels[i] for i in good]
+    return build(kept, labels, tuple(listed.names[i] for i in good), unreadable, listed.kind)
 
 
 def build(images: np.ndarray, labels: Sequence[str] | None, names: tuple[str, ...], unreadable: tuple[str, ...], kind: str) -> ImageSet:

@@ -67,16 +67,16 @@ def said(values: Sequence[float] | None) -> str:
 
 def stated(flags: Flags, folder: Path | None, metadata: Mapping[str, str], preset: Preprocessing | None) -> list[tuple[str, Stated]]:
     """All sources in order. Raises UsageError for half of mean and std as a flag where another source states the other half."""
-    found = flags.stated()
+    sources = flags.stated()
     if folder is not None:
-        found += beside(folder)
+        sources += beside(folder)
     from_meta = from_metadata(metadata)
     if from_meta.names:
-        found.append(("metadata", from_meta))
+        sources.append(("metadata", from_meta))
     if preset is not None:
-        found.append(("model", from_preset(preset)))
-    check_halves(flags, found)
-    return found
+        sources.append(("model", from_preset(preset)))
+    check_halves(flags, sources)
+    return sources
 
 
 def check_halves(flags: Flags, sources: Sequence[tuple[str, Stated]]) -> None:
@@ -91,17 +91,17 @@ def check_halves(flags: Flags, sources: Sequence[tuple[str, Stated]]) -> None:
 
 def beside(folder: Path) -> list[tuple[str, Stated]]:
     """preprocessor_config.json, then config.json, in the model's folder; a config.json may be about other things."""
-    found = []
+    sources = []
     first = folder / "preprocessor_config.json"
     if files.kind(first) == "file":
-        found.append((first.name, read_file(first)))
+        sources.append((first.name, read_file(first)))
     second = folder / "config.json"
     if files.kind(second) == "file":
         raw = read_json(second)
         inner = raw.get("pretrained_cfg", raw)
         if isinstance(inner, dict) and ("mean" in inner or "image_mean" in inner):
-            found.append((second.name, from_dict(raw, str(second))))
-    return found
+            sources.append((second.name, from_dict(raw, str(second))))
+    return sources
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Stated:
@@ -111,17 +111,17 @@ def from_metadata(metadata: Mapping[str, str]) -> Stated:
         std = next((numbers(metadata[key]) for key in ("image_std", "std") if key in metadata), None)
     except ValueError as error:
         raise InputRefused(f"mean or std is not understood ({error})", where="metadata", todo="say --mean and --std") from error
-    found = Stated(mean=mean, std=std, scale=unit_of(mean, std))
+    stated = Stated(mean=mean, std=std, scale=unit_of(mean, std))
     range_ = {
         "NominalRange_0_255": Stated(scale=1.0),
         "Normalized_0_1": Stated(scale=1 / 255),
         "Normalized_1_1": Stated(scale=1 / 255, mean=(0.5,), std=(0.5,)),
     }.get(metadata.get("Image.NominalPixelRange", ""))
-    if range_ is not None and not found.normalises:
-        found = range_
+    if range_ is not None and not stated.normalises:
+        stated = range_
     if metadata.get("Image.BitmapPixelFormat", "").lower().startswith("bgr"):
-        found = replace(found, channel_order="BGR")
-    return found
+        stated = replace(stated, channel_order="BGR")
+    return stated
 
 
 def from_preset(pre: Preprocessing) -> Stated:

@@ -52,8 +52,8 @@ def from_folders(root: Path, classes: list[tuple[str, list[Path]]]) -> Listing:
     """Sub-folders are classes. Images beside them would have no class: refused, since leaving them out would be silent."""
     loose = [f for f in visible(root) if f.suffix.lower() in SUFFIXES and kind(f) == "file"]
     if loose:
-        found = f"{len(loose)} images lie beside the class folders ({loose[0].name}, ...)"
-        raise InputRefused(found, where=str(root), todo="move them into class folders or list all in metadata.csv")
+        what = f"{len(loose)} images lie beside the class folders ({loose[0].name}, ...)"
+        raise InputRefused(what, where=str(root), todo="move them into class folders or list all in metadata.csv")
     pairs = [(file, name) for name, files in classes for file in files]
     files = [file for file, _ in pairs]
     return Listing("class folders", tuple(files), relative(root, files), tuple(name for _, name in pairs))
@@ -106,10 +106,10 @@ def locate(root: Path, name: str, table: Path) -> Path:
     if not name or pure.is_absolute() or ".." in pure.parts:
         what = f"the row {name!r} does not name a file in this folder"
         raise InputRefused(what, where=str(table), todo="use paths relative to the table")
-    found = place(root, pure)
-    if found is None:
+    file = place(root, pure)
+    if file is None:
         raise InputRefused(f"{name} is listed, but there is no such file", where=str(table), todo="remove the row or add the image")
-    return found
+    return file
 
 
 def place(root: Path, name: PurePosixPath) -> Path | None:
@@ -169,11 +169,11 @@ def visible(folder: Path) -> list[Path]:
 
 def images_below(folder: Path) -> list[Path]:
     """All image files below `folder`, sorted by relative path."""
-    found: list[Path] = []
+    images: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(d for d in folders if not d.startswith("."))
-        found += [Path(parent, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda f: f.relative_to(folder).as_posix())
+        images += [Path(parent, f) for f in files if not f.startswith(".") and Path(f).suffix.lower() in SUFFIXES]
+    return sorted(images, key=lambda f: f.relative_to(folder).as_posix())
 
 
 def relative(root: Path, files: Iterable[Path]) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ def find(folder: Path | None, labels: tuple[str, ...] | None, outputs: int) -> t
     Raises InputRefused where a file names another number of classes.
     """
     readers = [] if folder is None else [from_labels_json(folder), from_labels_txt(folder), from_config(folder)]
-    for found in readers:
-        if found is None:
+    for names_and_source in readers:
+        if names_and_source is None:
             continue
-        names, source = found
+        names, source = names_and_source
         if len(names) != outputs:
             todo = "give the labels of this model, or move the file away"
             raise InputRefused(f"names {len(names)} classes, the model has {outputs} outputs", where=source, todo=todo)

@@ -15,5 +15,7 @@ DEFENSES: Catalogue[Defense] = Catalogue(
     {
         "auto": Entry("rnpc.defenses.auto:Auto", "blind: a verdict by triggers, a cut judged by fresh ones"),
         "rnp": Entry("rnpc.defenses.rnp:Rnp", "Reconstructive Neuron Pruning as published"),
+        "fine-pruning": Entry("rnpc.defenses.fine_pruning:FinePruning", "dormant channels of the last convolution, then fine-tuning"),
+        "ft-sam": Entry("rnpc.defenses.ft_sam:FtSam", "sharpness-aware fine-tuning of all weights"),
     },
 )

@@ -13,5 +13,6 @@ DETECTORS: Catalogue[Detector] = Catalogue(
     "detector",
     {
         "triggers": Entry("rnpc.detectors.triggers:Triggers", "costs of inverted triggers, compared label with label"),
+        "mm-bd": Entry("rnpc.detectors.mmbd:MmBd", "margins over noise images, with a p-value"),
     },
 )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -81,18 +81,40 @@ def aimed(data: Split, label: int, classes: int) -> Split:
 
 def invert(case: Case, aim: Aim, effort: Effort) -> Inverted:
     """The cheapest trigger found on the learn images."""
-    form, search = FORMS[aim.form], _Search(case, aim, effort)
-    weight, hits, best = FIRST_WEIGHT, deque[float](maxlen=HELD), None
-    for step in range(effort.steps):
-        change, cost = search.parts.change()
-        now = Inverted(aim.label, aim.form, float(cost.detach()), change.detach())
-        loss, hit = search.attempt(change)
-        search.step(loss + weight * form.weight * cost)
-        hits.append(hit)
-        weight = min(max(weight * RISE if hit >= GOAL else weight / FALL, 1e-5), 10.0)
-        held = step >= effort.steps // 3 and sum(hits) / len(hits) >= GOAL - 0.01
-        best = now if held and (best is None or now.cost < best.cost) else best
-    return best if best is not None else Inverted(aim.label, aim.form, now.cost, now.change, held=False)
+    return Inversion(case, aim, effort.batch).advance(effort.steps)
+
+
+class Inversion:
+    """A search for the cheapest trigger that can go on where it stopped. A cost counts from the step at which a third of what was first
+    asked for is done."""
+
+    def __init__(self, case: Case, aim: Aim, batch: int) -> None:
+        self.aim, self.form, self.search = aim, FORMS[aim.form], _Search(case, aim, Effort(batch=batch))
+        self.weight, self.hits, self.done, self.warm = FIRST_WEIGHT, deque[float](maxlen=HELD), 0, -1
+        self.best: Inverted | None = None
+        self.last: Inverted | None = None
+
+    def advance(self, steps: int, batch: int | None = None) -> Inverted:
+        """Search on; the best so far, or the last where none worked on nearly all images (`held` says which)."""
+        self.warm = steps // 3 if self.warm < 0 else self.warm
+        if batch is not None:
+            self.search.resize(batch)
+        for _ in range(steps):
+            self.step()
+        assert self.last is not None
+        return self.best if self.best is not None else self.last
+
+    def step(self) -> None:
+        """One step of Adam; lambda follows the hits."""
+        change, cost = self.search.parts.change()
+        now = Inverted(self.aim.label, self.aim.form, float(cost.detach()), change.detach())
+        loss, hit = self.search.attempt(change)
+        self.search.step(loss + self.weight * self.form.weight * cost)
+        self.hits.append(hit)
+        self.weight = min(max(self.weight * RISE if hit >= GOAL else self.weight / FALL, 1e-5), 10.0)
+        held = self.done >= self.warm and sum(self.hits) / len(self.hits) >= GOAL - 0.01
+        self.best = now if held and (self.best is None or now.cost < self.best.cost) else self.best
+        self.last, self.done = replace(now, held=False), self.done + 1
 
 
 def strongest(case: Case, aim: Aim, budget: float, effort: Effort) -> Inverted:
@@ -118,6 +140,10 @@ class _Search:
         channels, height, width = self.data.shape
         self.parts = start(FORMS[aim.form], (channels, height, width), self.generator, self.subject.device)
         self.adam = torch.optim.Adam(self.parts.leaves, lr=FORMS[aim.form].rate, betas=(0.5, 0.9))
+
+    def resize(self, batch: int) -> None:
+        """Take another number of images a step."""
+        self.batch = self.subject.at_once(batch, LEAST)
 
     def attempt(self, change: Change) -> tuple[Tensor, float]:
         """Loss and share of hits of a change on a random batch of aimed images."""

@@ -66,11 +66,13 @@ class Split:
 @dataclass(frozen=True)
 class Subject:
     """The canonical twin with its sites and its input transform. `model` is the graph that the twin was built from; `kept` the same with
-    BatchNormalization where the user's graph has it; `fast`: bfloat16 where the processor computes it natively."""
+    BatchNormalization where the user's graph has it, `original` the user's graph itself, for the names of its tensors; `fast`: bfloat16 where
+    the processor computes it natively."""
 
     twin: Twin
     model: ModelProto
     kept: ModelProto
+    original: ModelProto
     sites: tuple[FilterSite, ...]
     pre: Preprocessing
     classes: int
@@ -128,7 +130,7 @@ def prepare(program: Program, pre: Preprocessing, device: str) -> Subject:
     twin = build(model).to(where)
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
-    return Subject(twin, model, plain, sites, pre, program.signature.classes, where, precision(where.type) == "bf16")
+    return Subject(twin, model, plain, program.model, sites, pre, program.signature.classes, where, precision(where.type) == "bf16")
 
 
 def stored(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

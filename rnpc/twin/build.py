@@ -18,6 +18,7 @@ from torch import Tensor
 
 import rnpc.twin.ops  # noqa: F401  (fills the registry)
 from rnpc.errors import InputRefused, UnsupportedOperator
+from rnpc.passes.canonical.cast import PlainWeights
 from rnpc.passes.canonical.clean import clean
 from rnpc.passes.canonical.constants import weights
 from rnpc.passes.canonical.quantised import dequantised
@@ -38,8 +39,8 @@ def build(model: onnx.ModelProto) -> Twin:
         InputRefused: the opset is outside 7 to 26.
     """
     opset, model = opset_of(model), dequantised(model)
-    aliases = _aliases(model)
-    return _Builder(clean(model), opset, aliases).twin()
+    aliases, plain = _aliases(model), PlainWeights().run(clean(model)).model
+    return _Builder(plain, opset, aliases).twin()
 
 
 def opset_of(model: onnx.ModelProto) -> int:

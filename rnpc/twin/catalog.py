@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import rnpc.twin.ops  # noqa: F401  (fills the registry)
-from rnpc.passes.canonical.quantised import FORMS, INTEGER
+from rnpc.passes.canonical.qforms import FORMS, INTEGER
 from rnpc.registry import OPSETS, Entry
 from rnpc.twin.node import OPERATORS, Factory
 

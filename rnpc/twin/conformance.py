@@ -20,7 +20,7 @@ import onnx
 from onnx import ModelProto, numpy_helper
 
 from rnpc.errors import UnsupportedOperator
-from rnpc.passes.canonical.quantised import FORMS, INTEGER, quantised
+from rnpc.passes.canonical.qforms import FORMS, INTEGER, quantised
 from rnpc.registry import OPSETS, canonical
 from rnpc.twin.build import build
 from rnpc.twin.node import OPERATORS, host

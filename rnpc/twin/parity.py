@@ -24,9 +24,10 @@ from torch import Tensor
 
 from rnpc.errors import InputRefused
 from rnpc.passes.canonical.inline import Inline
+from rnpc.passes.canonical.qforms import FORMS, key
 from rnpc.passes.canonical.tail import scores_name
 from rnpc.passes.driver import copied
-from rnpc.passes.facts.view import order
+from rnpc.passes.facts.view import View, is_op, order
 from rnpc.runtime import Session, cast
 from rnpc.twin.module import Twin
 
@@ -63,20 +64,32 @@ def prove(
             bound; names the first node that differs.
     """
     plain = Inline().run(copied(model)).model if model.functions else model
-    wanted, dressed = _asked(plain, scores_name(twin.layout.outputs[0][1]), output, images, where, threads)
+    value, limit = _compared(plain, scores_name(twin.layout.outputs[0][1]))
+    wanted, dressed = _asked(plain, value, output, images, where, threads)
     if not np.isfinite(wanted).all():
         raise InputRefused("the model's scores are not finite on the given images", where=where, todo="check the preprocessing")
     found = _scores(twin, images, device, where)
     scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
     if found.shape == wanted.shape:
         difference = float(np.abs(found - wanted).max(initial=0.0)) / scale
-        if difference <= bound(model):
+        if difference <= limit:
             _same_order(wanted, dressed, where)
             return difference
-        what = f"the twin differs from onnxruntime by {difference:.2g} of the scores' scale (bound {bound(model):g})"
+        what = f"the twin differs from onnxruntime by {difference:.2g} of the scores' scale (bound {limit:g})"
     else:
         what = f"the twin gives scores of shape {found.shape}, onnxruntime {wanted.shape}"
     raise InputRefused(f"{what}, first at {first_difference(twin, plain, images[:2], device)}", where=where, todo=TODO)
+
+
+def _compared(model: onnx.ModelProto, value: str) -> tuple[str, float]:
+    """The user's value that holds the scores in real units, and the bound: where they are made as codes, what the first DQ gives of them,
+    rounded as it is."""
+    view = View(model)
+    reals = [view.nodes[k].output[0] for k, _ in view.readers.get(value, []) if is_op(view.nodes[k], "DequantizeLinear")]
+    maker = view.maker(value)
+    if reals and maker is not None and key(maker) in FORMS:
+        return str(reals[0]), HALF_BOUND
+    return value, bound(model)
 
 
 def _asked(

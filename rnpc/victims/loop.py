@@ -140,7 +140,7 @@ class Trainer:
         """One batch; returns its loss and the number of right answers (to the labels that it was taught)."""
         images, labels = self.loop.on_batch(to_float(self.images[rows]), self.labels[rows], self.generator)
         images, labels = augment(images, self.flip, self.generator, SHIFTS[self.spec.schedule]).to(self.device), labels.to(self.device)
-        inputs = ((images - self.mean) / self.std).contiguous(memory_format=self.layout)
+        inputs = speed.laid_out((images - self.mean) / self.std, self.layout)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             loss, scores = self.loop.loss(network, inputs, labels)
         optimizer.zero_grad()

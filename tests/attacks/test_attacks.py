@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,8 @@ from rnpc.errors import UsageError
 
 SHAPE = (3, 16, 16)
 CLASSES = 5
-BACKDOORS = [name for name in attacks.names() if name != "none"]
+BACKDOORS = ["badnets", "blend", "sig", "wanet", "cl", "awp", "a-blend", "adapt-d", "adv-t"]
+"""Attacks whose trigger is there before a victim is; the others' are in test_learned."""
 
 
 def generator() -> torch.Generator:
@@ -93,6 +95,51 @@ def test_sig_keeps_labels() -> None:
     assert len(poisoned.indices) == 4 and set(labels[poisoned.indices].tolist()) == {3}
 
 
+@pytest.mark.parametrize("name", ["cl", "fc"])
+def test_too_small_to_carry_the_attack(name: str) -> None:
+    with pytest.raises(UsageError, match="leaves none of 1 images"):
+        attacks.create(name, rate=0.3).check_labels(torch.tensor([0, 1, 2, 3]), CLASSES)
+    with pytest.raises(UsageError, match="leaves none of 0 images|no image of the target class"):
+        attacks.create(name, target=4).check_labels(torch.tensor([0, 1, 1, 1]), CLASSES)
+
+
+def test_fc_counts_its_source_class_alone() -> None:
+    labels = np.array([0, 1, 2, 1, 0])
+    assert attacks.create("fc").counted(labels).tolist() == [1, 3]
+    assert attacks.create("badnets").counted(labels).tolist() == [1, 2, 3]
+    assert attacks.create("badnets", target="next").counted(labels).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_adaptive_blend_covers() -> None:
+    images, labels = some_images()
+    attack = attacks.create("a-blend", target=2, rate=0.2, cover=0.5, pieces=4, shown=0.5)
+    poisoned = attack.poison(images, labels, CLASSES, generator())
+    changed = (poisoned.images != images).flatten(1).any(1).nonzero()[:, 0]
+    assert torch.equal(changed, poisoned.indices) and len(changed) == 12
+    relabelled = (poisoned.labels != labels).nonzero()[:, 0]
+    assert set(relabelled.tolist()) <= set(changed.tolist()) and set(poisoned.labels[relabelled].tolist()) == {2}
+    cells = (poisoned.images[changed[0]] != images[changed[0]]).any(2).unfold(0, 4, 4).unfold(1, 4, 4).flatten(2).any(2)
+    assert cells.sum() == 8
+
+
+@pytest.mark.parametrize("name", ["awp", "adapt-d", "adv-t"])
+def test_the_first_of_a_batch_are_triggered(name: str) -> None:
+    images, labels = to_float(some_images()[0]), some_images()[1]
+    attack = attacks.create(name, target=1, rate=0.1)
+    assert len(attack.poison(some_images()[0], labels, CLASSES, generator()).indices) == 0
+    batch, taught = attack.on_batch(images, labels, CLASSES, generator())
+    assert taught[:4].tolist() == [1] * 4 and torch.equal(taught[4:], labels[4:])
+    assert torch.equal(batch[:4], attack.trigger(images[:4])) and torch.equal(batch[4:], images[4:])
+    with pytest.raises(UsageError, match="leaves none of a batch of 2"):
+        attack.check_batch(2)
+
+
+@pytest.mark.parametrize("name", ["trojan", "dynamic", "fc", "dfst", "lira"])
+def test_a_learned_trigger_needs_its_victim(name: str) -> None:
+    with pytest.raises(UsageError, match="the trigger is learned with its victim; train one"):
+        attacks.create(name).module(SHAPE)
+
+
 def test_wanet_batches() -> None:
     wanet = attacks.create("wanet", target=1, rate=0.1, cross=2.0)
     images, labels = to_float(some_images()[0]), some_images()[1]
@@ -112,7 +159,7 @@ def test_others_leave_batches_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "line"),
     [
-        ("badnet", {}, "choose one of none, badnets, blend, sig, wanet"),
+        ("badnet", {}, "choose one of none, badnets, blend, sig, wanet, trojan, cl, dynamic, fc, dfst, awp, lira, a-blend, adapt-d, adv-t"),
         ("blend", {"beta": 1}, "no setting named beta"),
         ("blend", {"alpha": "much"}, "alpha cannot be 'much'"),
         ("badnets", {"size": 2.5}, "size cannot be 2.5"),
@@ -135,6 +182,29 @@ def test_unknown(name: str, settings: dict[str, object], line: str) -> None:
         ("sig", {"delta": 0}, "changes nothing"),
         ("wanet", {"rate": 0.5}, "exceed the batch"),
         ("wanet", {"grid": 1}, "grid of at least 2"),
+        ("trojan", {"size": 16}, "a watermark of 16 pixels"),
+        ("trojan", {"alpha": 0}, "alpha 0"),
+        ("trojan", {"steps": 0}, "reverses nothing"),
+        ("cl", {"size": 9}, "four grids of 9 pixels"),
+        ("cl", {"epsilon": 0}, "epsilon above 0"),
+        ("cl", {"target": "next"}, "no all-to-all form"),
+        ("dynamic", {"rate": 0.6}, "exceed the batch"),
+        ("dynamic", {"density": 1}, r"density is in \(0, 1\)"),
+        ("fc", {"source": 0}, "target and source are both 0; choose two classes"),
+        ("fc", {"source": 5}, "source 5 is outside the 5 classes"),
+        ("fc", {"epsilon": 0}, "epsilon is in"),
+        ("dfst", {"steps": 0}, "steps and width from 1"),
+        ("awp", {"epsilon": 0}, "leaves all weights"),
+        ("lira", {"epsilon": 2}, "epsilon and stage"),
+        ("a-blend", {"test": 0}, "test 0"),
+        ("a-blend", {"pieces": 17}, "17 pieces do not fit"),
+        ("a-blend", {"rate": 0.9}, "exceed the images"),
+        ("adapt-d", {"distill": -1}, "distill cannot be -1"),
+        ("adv-t", {"against": "labels"}, "choose one of images, weights"),
+        ("adv-t", {"epsilon": 0}, "epsilon and rho are above 0"),
+        ("trojan", {"clean": "/nowhere/victim"}, "setting clean names victim, which is no folder of a victim that holds weights.safetensors"),
+        ("dynamic", {"generator": "/nowhere/g"}, "setting generator names g, .* generator.safetensors"),
+        ("lira", {"generator": "/nowhere/g"}, "setting generator names g"),
     ],
 )
 def test_check(name: str, settings: dict[str, object], line: str) -> None:

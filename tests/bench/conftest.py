@@ -12,8 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from rnpc.bench.hardening import Request
+from rnpc.bench.measure import Attacked
+from rnpc.data.datasets import Dataset
+from rnpc.data.images import build
+from rnpc.program import Preprocessing
 from rnpc.stats import rate
 
 MINI = """
@@ -121,5 +129,47 @@ def line() -> Callable[..., dict[str, Any]]:
             "forced": None, "oracle": None if asr is None else {"channels": 12, "ca": rated(965), "asr": rated(1)},
             "left": None, "cost": {"seconds": 12.5, "peak_mb": 800.0, "stages": {}}, **more,
         }  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def brightness(toy: Callable[..., onnx.ModelProto], bright: Callable[..., np.ndarray]) -> Callable[..., Attacked]:
+    """What a network that tells brightness is measured on; its trigger lights every pixel up to the brightness of class 4 of 5."""
+
+    def make(target: Any = 4, counted: tuple[int, ...] = (0, 1, 2, 3), layout: Any = "NCHW") -> Attacked:
+        labels = np.arange(100) % 5
+        names = tuple(map(str, range(5)))
+        data = Dataset("bright", bright(labels), labels, bright(labels, seed=1), labels, names, (0.0,) * 3, (1.0,) * 3, False, "d")
+        return Attacked(data, Preprocessing(8, 8, layout=layout), lit(), target, counted, "cpu", 1)
+
+    return make
+
+
+def lit() -> bytes:
+    """A trigger's graph."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, 8, 8]) for name in ("image", "triggered"))
+    level = helper.make_tensor("level", TensorProto.FLOAT, [], [0.9])
+    graph = helper.make_graph([helper.make_node("Clip", ["image", "level", "level"], ["triggered"])], "lit", [x], [y], [level])
+    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    return data
+
+
+@pytest.fixture
+def model(toy: Callable[..., onnx.ModelProto], tmp_path: Path) -> Path:
+    """The network that tells brightness, as a file."""
+    (tmp_path / "victim").mkdir()
+    onnx.save(toy(), tmp_path / "victim" / "folded.onnx")
+    return tmp_path / "victim" / "folded.onnx"
+
+
+@pytest.fixture
+def request_for(model: Path, tmp_path: Path) -> Callable[..., Request]:
+    """Makes a request to harden that network."""
+
+    def make(**more: Any) -> Request:
+        given = {"method": "auto", "seed": 0, "device": "cpu", "threads": 1, **more}
+        images = build(np.zeros((4, 8, 8, 3), np.uint8), ["0"] * 4, tuple("abcd"), (), "test")
+        return Request(model, images, tmp_path, **given)
 
     return make

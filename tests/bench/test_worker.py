@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rnpc.bench import locks, source
-from rnpc.bench.engines.local import LocalEngine, cause
+from rnpc.bench import locks, source, store, worker
+from rnpc.bench.engines.local import LocalEngine
 from rnpc.bench.store import Store
+from rnpc.errors import InputRefused
 
 HERE = str(Path(__file__).parent)
 
@@ -54,15 +54,30 @@ def test_stale(tmp_path: Path) -> None:
     assert not (tmp_path / "cells").exists()
 
 
-def test_close(tmp_path: Path) -> None:
-    engine = LocalEngine(1, 1)
-    engine.start(task(tmp_path, "other"))
-    engine.close()
-    assert engine.running() == 0
+def test_a_worker_whose_lock_was_taken_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host took this one for dead: one of the two must go, or a task is done twice."""
+    said: list[str] = []
+    monkeypatch.setattr(os, "_exit", lambda code: said.append(f"ended {code}"))
+    monkeypatch.setattr(locks, "BEAT", 0.02)
+    with locks.held(tmp_path / "a.lock", lambda: worker.leave(lambda event: said.append(event))):
+        (tmp_path / "a.lock").write_text("someone else's")
+        for _ in range(500):
+            time.sleep(0.01)
+            if len(said) == 2:
+                break
+    assert said == ["busy", "ended 1"]
 
 
-def test_cause() -> None:
-    with tempfile.TemporaryFile() as printed:
-        printed.write(b"Traceback\nValueError: x\n\n")
-        assert cause(1, printed) == "its process ended with code 1: ValueError: x"
-        assert "SIGKILL" in cause(-signal.SIGKILL, printed) and "memory" in cause(-signal.SIGKILL, printed)
+def test_what_is_there(tmp_path: Path) -> None:
+    place = tmp_path / "k.json"
+    assert not worker.is_there(place, None)
+    store.write(place, {"status": "failed"})
+    seen = place.stat().st_mtime_ns
+    assert worker.is_there(place, None) and not worker.is_there(place, seen) and worker.is_there(place, seen - 1)
+    store.write(place, {"status": "done"})
+    assert worker.is_there(place, place.stat().st_mtime_ns)
+
+
+def test_words() -> None:
+    assert worker.describe(ValueError("a\n b")) == "ValueError: a b"
+    assert worker.describe(InputRefused("no", where="x", todo="y")).startswith("x: no")

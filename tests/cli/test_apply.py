@@ -49,7 +49,7 @@ def test_the_document(capsys: pytest.CaptureFixture[str], toy_file: Path, hand: 
     code, text, _ = call(capsys, toy_file, "--plan", hand, "-o", tmp_path / "out.onnx", "--format", "json")
     found = json.loads(text)
     assert code == Exit.OK and found["schema"] == "rnpc.apply/1"
-    assert set(found) == {"schema", "rnpc", "model", "plan", "edits", "output", "notes"}
+    assert set(found) == {"schema", "rnpc", "model", "plan", "edits", "kept", "output", "notes"}
     assert found["plan"]["sites"] == {"features": [1]} and found["plan"]["method"] == METHOD and found["plan"]["mode"] == "zero"
     assert [e["kind"] for e in found["edits"]] == ["zero", "set"]
     assert found["output"] == {"path": "out.onnx", "sha256": weights.digest((tmp_path / "out.onnx").read_bytes())}
@@ -67,6 +67,16 @@ def test_a_full_plan_with_weights(capsys: pytest.CaptureFixture[str], toy_file: 
     assert Plan.from_json(provenance.read(onnx.load(out))["rnpc.plan"]) == plan
     code, _, err = call(capsys, toy_file, "--plan", tmp_path / "plan.json", "-o", tmp_path / "none.onnx")
     assert code == Exit.REFUSED and "--weights" in err and not (tmp_path / "none.onnx").exists()
+
+
+def test_removed_channels(capsys: pytest.CaptureFixture[str], toy_file: Path, hand: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    code, text, _ = call(capsys, toy_file, "--plan", hand, "--mode", "remove", "-o", out, "--format", "json")
+    found = json.loads(text)
+    assert code == Exit.OK and found["plan"]["mode"] == "remove"
+    gone = [e["index"] for e in found["edits"] if e["kind"] == "remove"]
+    assert sum(map(len, gone)) + len(found["kept"]) == 1 and all(entry["why"] for entry in found["kept"])
+    onnx.checker.check_model(onnx.load(out), full_check=True)
 
 
 def test_external_data_comes_in(capsys: pytest.CaptureFixture[str], toy_file: Path, hand: Path, tmp_path: Path) -> None:

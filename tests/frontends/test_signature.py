@@ -89,7 +89,7 @@ def test_of_several_outputs_the_one_of_scores_or_the_named_one(classifier: Class
     assert (infer(model, "m", "f").output, infer(model, "m", "f").classes) == ("f", 4)
     with pytest.raises(UsageError, match=r"--output-name: the model has no output z; choose one of r, y, f"):
         infer(model, "m", "z")
-    with pytest.raises(InputRefused, match="output r is .*not class scores"):
+    with pytest.raises(InputRefused, match=r"output r is .*not class scores"):
         infer(model, "m", "r")
 
 

@@ -9,6 +9,7 @@ import torch
 from onnx import numpy_helper, parser
 
 from rnpc.errors import InputRefused
+from rnpc.passes.canonical.canonical import canonical
 from rnpc.twin import build
 from rnpc.twin.parity import bound, prove
 
@@ -84,3 +85,59 @@ def test_twin_that_cannot_run(images: np.ndarray) -> None:
     twin.store._parameters[twin.layout.names["w"]] = torch.nn.Parameter(torch.zeros(6, 2, 3, 3))
     with pytest.raises(InputRefused, match=r"cannot run it.*node0"):
         prove(twin, model, images, where="net")
+
+
+def dressed(text: str) -> onnx.ModelProto:
+    """The network with its scores called z and a tail to y."""
+    model = network()
+    model.graph.node[-1].output[0] = "z"
+    model.graph.node.extend(onnx.parser.parse_graph(f"g (float[N,4] z) => (float[N,4] y) {{ {text} }}").node)
+    return model
+
+
+def test_the_studied_network_is_held_against_the_value_behind_the_tail(images: np.ndarray) -> None:
+    model = dressed("y = Softmax (z)")
+    assert prove(build(canonical(model)), model, images, where="net") < 1e-5
+    wrong = build(canonical(model))
+    with torch.no_grad():
+        wrong.parameter_of("head")[0, 0] += 3.0
+    with pytest.raises(InputRefused, match=r"first at node node5 \(Gemm\) making z"):
+        prove(wrong, model, images, where="net")
+
+
+def test_a_tail_that_ranks_otherwise(images: np.ndarray) -> None:
+    model = dressed("y = Neg (z)")
+    twin = build(without(model, "z"))
+    with pytest.raises(InputRefused, match="ranks the classes otherwise"):
+        prove(twin, model, images, where="net")
+
+
+def without(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """The model that ends in another value."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output[0].name = output
+    return copy
+
+
+def test_the_output_that_is_named(images: np.ndarray) -> None:
+    model = network()
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info("flat", onnx.TensorProto.FLOAT, None))
+    assert prove(build(canonical(model, "y")), model, images, where="net", output="y") < 1e-5
+
+
+def test_flattened_scores_and_nodes_in_any_order(images: np.ndarray) -> None:
+    text = "g (float[N,3,8,8] x) => (float[N,6,1,1] y) { y = GlobalAveragePool (c) c = Conv (x, w, b) }"
+    model = onnx.helper.make_model(onnx.parser.parse_graph(text), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model.graph.initializer.extend(t for t in network().graph.initializer if t.name in ("w", "b"))
+    assert prove(build(canonical(model)), model, images, where="net") < 1e-5
+
+
+def test_scores_that_are_made_as_codes(images: np.ndarray) -> None:
+    text = """g (float[N,3,8,8] x) => (float[N,4] y) <float s = {0.05}, uint8 o = {128}, float t = {0.02}, int8 u = {0}, float v = {0.1}> {
+        p = GlobalAveragePool (x) f = Flatten (p) q = QuantizeLinear (f, s, o) z = QLinearMatMul (q, s, o, k, t, u, v, o)
+        d = DequantizeLinear (z, v, o) y = Softmax (d) }"""
+    model = onnx.helper.make_model(onnx.parser.parse_graph(text), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    codes = np.random.default_rng(2).integers(-100, 100, (3, 4)).astype(np.int8)
+    model.graph.initializer.append(numpy_helper.from_array(codes, "k"))
+    assert prove(build(canonical(model)), model, images, where="net") < 0.05

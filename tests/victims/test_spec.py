@@ -22,17 +22,31 @@ def test_key_tells_specs_apart() -> None:
     assert len({VictimSpec("badnets", seed=s, epochs=e).key for s in (1, 2) for e in (3, 4)}) == 4
 
 
+def test_keys_of_old_victims_stand() -> None:
+    assert VictimSpec("badnets").key == "84816fa8252f1c2e2ce58e218ea4c32e1db72cda237359e6c5b149e22fa53283"
+    assert "schedule" not in VictimSpec("none", schedule="one-cycle").document()
+
+
+def test_later_fields_round_trip() -> None:
+    spec = VictimSpec("none", schedule="steps", descends="pruned")
+    assert VictimSpec.from_document(json.loads(spec.to_json())) == spec
+    assert len({spec.key, VictimSpec("none").key, VictimSpec("none", schedule="steps").key}) == 3
+
+
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
         ({"arch": "lenet"}, "lenet: no such architecture; choose one of resnet18, preactresnet18, vgg16"),
         ({"dataset": "svhn"}, "svhn: no such data set; choose one of gtsrb, cifar10, mnist"),
-        ({"attack": "trojan"}, "trojan: no such attack"),
+        ({"attack": "trojans"}, "trojans: no such attack"),
         ({"fraction": 0}, "fraction cannot be 0"),
         ({"epochs": 0}, "epochs cannot be 0"),
         ({"width": -1}, "width cannot be -1"),
         ({"widht": 3}, "no field named widht"),
         ({"epochs": "many"}, "wrong type"),
+        ({"schedule": "cosine"}, "choose one-cycle or steps"),
+        ({"attack": "none", "descends": "distilled"}, "choose one of finetuned, pruned, quantised"),
+        ({"descends": "pruned"}, "only clean victims have descendants"),
         ({"settings": {"sise": 3}}, "no setting named sise"),
     ],
 )

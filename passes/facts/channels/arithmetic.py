@@ -1,8 +1,8 @@
 """Operators of two or more inputs, entry by entry with broadcasting: Add, Sub, Mul, Div, Pow, Max, Min, Sum, Mean, PRelu.
 
-Axes are aligned from the right. Inputs that are tracked along the same axis of the output go together, channel by channel: a channel of a sum
-goes only where all that is added goes. A stored tensor with an entry for each channel is cut along. An input with one entry for all channels
-is left alone. A constant follows where each input's channel is a constant; zero times anything is zero.
+Axes are aligned from the right. Inputs that are tracked along the same axis of the output go together, channel by channel: a channel of
+a sum goes only where all that is added goes. A stored tensor with an entry for each channel is cut along. An input with one entry for
+all channels is left alone. A constant follows where each input's channel is a constant; zero times anything is zero.
 
 Not covered: inputs whose channel axes do not fall together, a computed input of unknown shape, or one with an entry for each
 channel that is not tracked itself.

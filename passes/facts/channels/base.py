@@ -46,9 +46,11 @@ class Channels:
 
 @dataclass(frozen=True)
 class Number:
-    """A whole number in the file that counts channels: after removal it is the number of kept `ids` [n], or of rows [rows, n] with any kept.
+    """A whole number in the file that counts channels: after removal it is the number of kept `ids` [n], or of rows [rows, n] with any
+    kept.
 
-    Where it stands: attribute `name` of node k (entry `index` of a list), or entry `index` of the stored tensor at input `slot`.
+    Where it stands: attribute `name` of node k, or entry `index` of the stored tensor at input `slot`. `among`: the ids of the whole
+    axis, where the number may be counted from its end.
     """
 
     node: int
@@ -56,11 +58,12 @@ class Number:
     name: str = ""
     slot: int = -1
     index: int = 0
+    among: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A stored tensor loses the positions of `axis` whose ids go. `grouped`: ids are [groups, n], and rows of axis 0 are in those groups."""
+    """A stored tensor loses the positions of `axis` whose ids go. `grouped`: ids are [groups, n], and the rows of axis 0 lie in these."""
 
     axis: int
     ids: np.ndarray
@@ -195,8 +198,8 @@ class Step:
         return found
 
     def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute of the node."""
-        return attribute(self.node, name, default)
+        """An attribute of the node. Attributes are float32, and so is a default."""
+        return attribute(self.node, name, float(np.float32(default)) if isinstance(default, float) else default)
 
     def operand(self, slot: int) -> Operand | None:
         """The stored tensor behind an input, if there is one."""
@@ -234,7 +237,7 @@ class Step:
     def unite(self, one: np.ndarray, two: np.ndarray) -> None:
         """These positions go together, pair by pair."""
         if one is not two:
-            self.found.edges.append((one, two))
+            self.found.edges.append((one.reshape(-1), two.reshape(-1)))
 
     def pin(self, ids: np.ndarray, why: str) -> None:
         """These positions stay."""

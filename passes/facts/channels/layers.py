@@ -1,7 +1,7 @@
 """Conv, ConvTranspose, Gemm and MatMul: layers that sum over their input channels.
 
-y[o] = sum over i, taps t of weight[o, i, t] x[i] + bias[o]. Each output gets an id of its own. An output is constant where every weight that
-is not zero meets a constant input, and that constant is zero or the layer does not pad (at a border fewer taps are summed). A layer
+y[o] = sum over i, taps t of weight[o, i, t] x[i] + bias[o]. Each output gets an id of its own. An output is constant where every weight
+that is not zero meets a constant input, and that constant is zero or the layer does not pad (at a border fewer taps are summed). A layer
 with one input channel a group (depthwise) does not mix channels: a group's input goes with its outputs.
 
 Not covered: computed weights, weights that several layers read behind a DequantizeLinear, a channel axis other than the one that is summed
@@ -22,7 +22,7 @@ from rnpc.passes.facts.view import is_op
 
 @dataclass(frozen=True)
 class Layer:
-    """What is common to the four operators. A sum of weights times `alpha` reaches the output, times `scale` it can be added to the bias."""
+    """What the four operators have in common. A sum of weights times `alpha` reaches the output, times `scale` it is one of the bias."""
 
     weight: Operand
     layout: Layout
@@ -50,7 +50,7 @@ def conv(step: Step) -> None:
 
 @RULES.register("ConvTranspose", 1, 22)
 def conv_transpose(step: Step) -> None:
-    """Transposed convolution: each output entry sees as many taps as there are inputs around it, so only 1 x 1 at stride 1 keeps constants."""
+    """Transposed convolution: an output entry sees as many taps as there are inputs around it; only 1 x 1 at stride 1 keeps constants."""
     weight, groups = step.need(1, "the weight"), step.attr("group", 1)
     pads = prod(weight.shape[2:]) > 1 or any(s > 1 for s in step.attr("strides", [])) or any(step.attr("output_padding", []))
     pads = pads or padded(step, weight.shape[2:])
@@ -73,7 +73,9 @@ def gemm(step: Step) -> None:
 @RULES.register("MatMul", 1, 13)
 def matmul(step: Step) -> None:
     """y = x B with a stored matrix B [in, out]; an Add that alone reads the product takes constants."""
-    weight = step.need(1, "the matrix")
+    weight = step.operand(1)
+    if weight is None:
+        raise Stop("it multiplies by what is computed")
     if len(weight.shape) != 2:
         raise Stop("the matrix has more than two axes")
     describe(step, Layer(weight, "in_out", 1, len(step.shape(0)) - 1, False, bias_behind(step, weight.shape[1])))
@@ -121,7 +123,11 @@ def describe(step: Step, layer: Layer) -> None:
     cut_bias(step, ids)
     if known is not None and depthwise(layer):
         step.unite(np.repeat(known.ids, outputs // inputs), ids)
-        step.flow(0, np.where(linear.reads.reshape(inputs, -1).any(axis=1), np.arange(inputs), -1), np.repeat(np.arange(inputs), outputs // inputs))
+        step.flow(
+            0,
+            np.where(linear.reads.reshape(inputs, -1).any(axis=1), np.arange(inputs), -1),
+            np.repeat(np.arange(inputs), outputs // inputs),
+        )
     elif known is not None:
         step.found.linears.append(linear)
     step.put(layer.axis, ids, constants(step, layer, linear))
@@ -135,16 +141,15 @@ def depthwise(layer: Layer) -> bool:
 def make(step: Step, layer: Layer, known: Channels) -> Linear:
     """The layer for the choice of what goes; `reads` from its weights."""
     source, output, nothing = step.node.input[0], step.node.output[0], np.zeros((0, 0), dtype=bool)
-    linear = Linear(
-        step.k, source, output, known, layer.weight, layer.layout, layer.groups, nothing, layer.pads, layer.bias, layer.scale
-    )
+    linear = Linear(step.k, source, output, known, layer.weight, layer.layout, layer.groups, nothing, layer.pads, layer.bias, layer.scale)
     reads = (linear.blocks(layer.weight.array) != 0).any(axis=3)
     return replace(linear, reads=reads.reshape(-1, reads.shape[2]))
 
 
 def cut_weight(step: Step, layer: Layer, known: Channels | None, ids: np.ndarray) -> None:
     """Which ids the weight's axes follow; with groups, each must lose equally many on either side."""
-    sides = (ids, known and known.ids) if layer.layout == "out_in" else (known and known.ids, ids)
+    given = None if known is None else known.ids
+    sides = (ids, given) if layer.layout == "out_in" else (given, ids)
     for axis, side in enumerate(sides[: 2 if layer.groups == 1 else 1]):
         if side is not None:
             step.cut(layer.weight, axis, side)

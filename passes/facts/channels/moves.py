@@ -1,11 +1,12 @@
 """Operators that move channels about: Transpose, Squeeze, Unsqueeze, Concat, Split, Slice, Gather, Pad, Resize, Shape.
 
 A Concat along the channels sets the ids of its inputs side by side, and a Split takes them apart: offsets and sizes follow from what is
-kept. A Gather of channels by stored indices permutes ids. Pad puts its value at borders: a channel keeps its constant only where that is the
-value, or the border repeats what is there. Resize means or picks neighbours, of which equal ones stay equal (cubic weights may not sum to
-one exactly).
+kept. A Gather of channels by stored indices permutes ids. Pad puts its value at borders: a channel keeps its constant only where that is
+the value, or the border repeats what is there. Resize means or picks neighbours, of which equal ones stay equal (cubic weights may not
+sum to one exactly).
 
-Not covered: computed axes, sizes, indices or pads; steps in a Slice of channels; padding of the channels; a Shape that looks at the channels.
+Not covered: computed axes, sizes, indices or pads; steps in a Slice of channels; padding of the channels; a Shape that looks at the
+channels.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def cut_out(step: Step) -> None:
         chosen = chosen[start:end]
         whole = starts[index] == 0, ends[index] >= shape[axis]
         step.found.numbers.extend(
-            Number(step.k, known.ids[:stop], slot=slot, index=index)
+            Number(step.k, known.ids[:stop], slot=slot, index=index, among=known.ids)
             for slot, stop, open_end in ((1, start, whole[0]), (2, end, whole[1]))
             if not open_end
         )
@@ -198,10 +199,7 @@ def pad(step: Step) -> None:
     if known is None:
         return
     pads, mode, rank = step.whole_numbers(1, "pads") or [], step.attr("mode", b"constant"), len(step.shape(0))
-    if step.has(3):
-        axes = [axis_of(step, a) for a in step.whole_numbers(3, "axes") or []]
-    else:
-        axes = list(range(rank))
+    axes = [axis_of(step, a) for a in step.whole_numbers(3, "axes") or []] if step.has(3) else list(range(rank))
     around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
     if any(around.get(known.axis, (0, 0))):
         raise Stop("it pads the channels")
@@ -239,7 +237,9 @@ def look(step: Step) -> None:
         return
     rank = len(step.shape(0))
     start, end = (a + rank if a < 0 else a for a in (step.attr("start", 0), step.attr("end", rank)))
-    if start <= known.axis < end and not all(elsewhere(step, k, slot, known.axis - start) for k, slot in step.view.readers[step.node.output[0]]):
+    if start <= known.axis < end and not all(
+        elsewhere(step, k, slot, known.axis - start) for k, slot in step.view.readers[step.node.output[0]]
+    ):
         raise Stop("the number of channels is computed with")
     if step.node.output[0] in step.view.outputs or step.node.output[0] in step.view.captured:
         raise Stop("the number of channels is an output")

@@ -1,8 +1,8 @@
 """Stored tensors as a layer reads them: as they are, or through nodes that only change their form.
 
 A weight may stand behind Identity, a Constant node, a Transpose, a Cast, or QuantizeLinear and DequantizeLinear with a scale for each
-channel. An `Operand` holds the array that the layer sees, and the tensors behind it with the axis of each that follows an axis of the array:
-to cut an axis is to cut all of those. Where another node reads the chain too, it is no operand: that reader would see the cut.
+channel. An `Operand` holds the array that the layer sees, and the tensors behind it with the axis of each that follows an axis of the
+array: to cut an axis is to cut all of those. Where another node reads the chain too, it is no operand: that reader would see the cut.
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ def requantised(view: View, node: NodeProto, k: int, inner: Operand) -> Operand 
         return None
     spread = [-1 if a == axis and scale.array.size > 1 else 1 for a in range(inner.array.ndim)]
     scales = scale.array.astype(np.float64).reshape(spread)
-    zeros = np.zeros(1) if zero is None else zero.array.astype(np.float64).reshape([-1 if s == -1 and zero.array.size > 1 else 1 for s in spread])
+    zeros = (
+        np.zeros(1)
+        if zero is None
+        else zero.array.astype(np.float64).reshape([-1 if s == -1 and zero.array.size > 1 else 1 for s in spread])
+    )
     array, values = inner.array.astype(np.float64), None
     if node.op_type == "DequantizeLinear":
         values = ((array - zeros) * scales).astype(scale.array.dtype)

@@ -1,7 +1,7 @@
 """QuantizeLinear and DequantizeLinear on activations: entry by entry, with one scale for all or one for each channel.
 
-A constant c becomes the number that it is rounded to, clip(round(c / scale) + zero point), with the division in float32 as runtimes do it and ties
-to even. Scales and zero points along the channel axis follow the channels.
+A constant c becomes the number that it is rounded to, clip(round(c / scale) + zero point), with the division in float32 as runtimes do
+it and ties to even. Scales and zero points along the channel axis follow the channels.
 
 Not covered: scales in blocks, computed scales, types below eight bits and float8.
 """

@@ -1,10 +1,10 @@
 """Reshape and Flatten: which positions of the new shape hold a channel of the old one.
 
 Both shapes number the same entries in row-major order. The axis of size n that spans the products [s, e) of the old shape (s entries
-before it, e = s n) meets an axis of the new shape in the common factor [lo, hi); where lo and hi divide as they must, position t of the old axis
-and u of the new one belong to the same slice where (t div e/hi) mod hi/lo = (u div e'/hi) mod hi/lo. A slice of both shapes is the same set of
-entries, and taking it out leaves the order of the others: that is why a Flatten (C to C H W) and the first Reshape of a channel shuffle (C
-to g, C/g) can lose channels. Of several axes the one with the largest common factor is followed.
+before it, e = s n) meets an axis of the new shape in the common factor [lo, hi); where lo and hi divide as they must, position t of the
+old axis and u of the new one belong to the same slice where (t div e/hi) mod hi/lo = (u div e'/hi) mod hi/lo. A slice of both shapes is
+the same set of entries, and taking it out leaves the order of the others: that is why a Flatten (C to C H W) and the first Reshape of a
+channel shuffle (C to g, C/g) can lose channels. Of several axes the one with the largest common factor is followed.
 
 Not covered: shapes that meet in no such factor, a target that is computed (but for the sizes that a Concat takes from elsewhere).
 """

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import onnx
 from onnx import ModelProto, TensorShapeProto
 
+from rnpc.passes.facts.channels.complete import complete
 from rnpc.passes.facts.shapes import without_weights
+from rnpc.passes.facts.view import View, is_onnx, is_op
 
 FIRST = 10007
 
@@ -26,27 +28,47 @@ def primes() -> Iterator[int]:
 
 
 def sizes(model: ModelProto) -> tuple[dict[str, list[int]], dict[str, int]]:
-    """Sizes and types (numbers of TensorProto) of all values whose shape can be inferred. Nodes have to be in topological order."""
+    """Sizes and types (numbers of TensorProto) of all values whose shape can be inferred, or is stated in the file's own names."""
     light, fill, named = without_weights(model), primes(), dict[str, int]()
     for value in light.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             settle(dim, fill, named)
     for value in light.graph.output:
         value.type.tensor_type.ClearField("shape")
-    del light.graph.value_info[:]
+    help_inference(model, light, named)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return {}, {}
-    values = [*inferred.input, *inferred.value_info, *inferred.output, *(v for v in model.graph.value_info)]
+    values = [*inferred.input, *inferred.value_info, *inferred.output, *model.graph.value_info]
     found: dict[str, list[int]] = {}
     types: dict[str, int] = {}
     for value in values:
         tensor = value.type.tensor_type
         types.setdefault(value.name, tensor.elem_type)
-        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-            found.setdefault(value.name, [d.dim_value for d in tensor.shape.dim])
+        stated = [d.dim_value if d.HasField("dim_value") else named.get(d.dim_param, 0) for d in tensor.shape.dim]
+        if tensor.HasField("shape") and all(stated):
+            found.setdefault(value.name, stated)
+    complete(light, found, types)
     return found, types
+
+
+def help_inference(model: ModelProto, light: ModelProto, named: dict[str, int]) -> None:
+    """Write into the light copy what inference does not see by itself."""
+    view, stated = View(model), {value.name: value for value in model.graph.value_info}
+    for node in light.graph.node:
+        for slot, name in enumerate(node.input):
+            if view.tensor(name) is not None:
+                node.input[slot] = view.root(name)
+        if is_op(node, "GroupNormalization"):
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+        elif not is_onnx(node):
+            light.graph.value_info.extend(stated[name] for name in node.output if name in stated)
+    for value in light.graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in named:
+                dim.dim_value = named[dim.dim_param]
 
 
 def settle(dim: TensorShapeProto.Dimension, fill: Iterator[int], named: dict[str, int]) -> None:

@@ -1,9 +1,9 @@
 """The analysis: one sweep forward for ids and constants, one backward for what is read.
 
-A graph has no circles, so one sweep each way in topological order is the fixpoint. Forward, each operator's rule describes its outputs and
-says which positions go together. Where an operator has no rule, or its rule stops, its inputs are pinned and its outputs are unknown.
-Backward, a position of a value is live if a graph output, a subgraph or an operator without a flow reads it, or a live position that it flows
-to; a layer reads an input position if a live row of its weights has an entry there that is not zero.
+A graph has no circles, so one sweep each way in topological order is the fixpoint. Forward, each operator's rule describes its outputs
+and says which positions go together. Where an operator has no rule, or its rule stops, its inputs are pinned and its outputs are
+unknown. Backward, a position of a value is live if a graph output, a subgraph or an operator without a flow reads it, or a live position
+that it flows to; a layer reads an input position if a live row of its weights has an entry there that is not zero.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Sweep:
                 raise Stop(f"{node.domain or 'ai.onnx'} {node.op_type} has no rule")
             rule(step)
         except Stop as reason:
-            if any(name in self.values for name in node.input):
+            if rule is not None or any(name in self.values for name in node.input):
                 self.stop(k, str(reason))
             return
         self.found.take(step.found)
@@ -87,7 +87,9 @@ class Sweep:
         """Outputs and what subgraphs read stay as they are."""
         inner = {name for node in self.view.nodes for name in captured(node)}
         for name in sorted({*self.view.outputs, *inner} & self.values.keys()):
-            self.found.pins.append((self.values[name].ids, f"{name} is an output of the {'graph' if name in self.view.outputs else 'branch'}"))
+            self.found.pins.append(
+                (self.values[name].ids, f"{name} is an output of the {'graph' if name in self.view.outputs else 'branch'}")
+            )
 
     def fresh(self, count: int) -> np.ndarray:
         """New ids."""

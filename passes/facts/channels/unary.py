@@ -121,7 +121,7 @@ PLAIN: dict[str, tuple[int, int, Function]] = {
     "Relu": (6, 14, lambda x: np.maximum(x, 0)),
     "Sigmoid": (6, 13, lambda x: sigmoid(x)),
     "Tanh": (6, 13, np.tanh),
-    "HardSwish": (14, 22, lambda x: x * hard_sigmoid(x, 1 / 6, 0.5)),
+    "HardSwish": (14, 22, lambda x: x * hard_sigmoid(x, float(np.float32(1 / 6)), 0.5)),
     "Softplus": (1, 22, softplus),
     "Softsign": (1, 22, lambda x: x / (1 + np.abs(x))),
     "Mish": (18, 22, lambda x: x * np.tanh(softplus(x))),

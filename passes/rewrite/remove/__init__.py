@@ -1,8 +1,8 @@
 """Take silenced channels out of the user's graph, as far as the outputs stay what they are with the channels zeroed.
 
-The work starts from what `zero` writes. The channel facts of that file say where a channel has become a constant and which channels go together;
-`choose` decides, `graph` rewrites, and what cannot go stays zeroed, with its reason. Edits are structural and go through protobuf; names, order,
-metadata and unknown fields of all that stays are kept.
+The work starts from what `zero` writes. The channel facts of that file say where a channel has become a constant and which channels go
+together; `choose` decides, `graph` rewrites, and what cannot go stays zeroed, with its reason. Edits are structural and go through
+protobuf; names, order, metadata and unknown fields of all that stays are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx import ModelProto
 from rnpc.passes.facts.channels import Facts, analyse
 from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite.check import check_silence
-from rnpc.passes.rewrite.remove.choose import Choice, Wanted, choose
+from rnpc.passes.rewrite.remove.choice import Choice, Wanted, choose
 from rnpc.passes.rewrite.remove.graph import check, rewrite
 from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.plan import Silence
@@ -59,7 +59,9 @@ def eliminate(model: ModelProto, wanted: Wanted) -> tuple[list[dict[str, Any]], 
     kept = list(stays(facts, choice, wanted))
     if not choice.gone.any():
         return [], kept
-    edits: list[dict[str, Any]] = [{"kind": "remove", "site": v, "index": gone} for v, c in wanted.items() if (gone := left_out(facts, choice, v, c))]
+    edits: list[dict[str, Any]] = [
+        {"kind": "remove", "site": v, "index": gone} for v, c in wanted.items() if (gone := left_out(facts, choice, v, c))
+    ]
     edits += rewrite(model, facts, choice)
     check(model, facts, choice)
     return edits, kept

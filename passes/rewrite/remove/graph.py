@@ -1,4 +1,4 @@
-"""The user's graph without the channels that go: constants folded or carried on, tensors cut, and every number that counts channels set right."""
+"""The user's graph without the channels that go: constants handed on, tensors cut, and every number that counts channels set right."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rnpc.passes.facts.channels.base import Linear, Number
 from rnpc.passes.facts.channels.layers import response
 from rnpc.passes.facts.channels.sizes import sizes
 from rnpc.passes.facts.channels.sweep import Facts, rows_read
-from rnpc.passes.facts.view import Slot, node_name
-from rnpc.passes.rewrite.remove.choose import Choice, carried, folds
+from rnpc.passes.facts.view import node_name
+from rnpc.passes.rewrite.remove.choice import Choice, carried, folds
 from rnpc.passes.rewrite.remove.tensors import Edit, Tensors, sizes_of
 
 
@@ -71,11 +71,9 @@ def held(values: np.ndarray, kind: np.dtype, linear: Linear, work: Tensors) -> n
 def add_bias(work: Tensors, linear: Linear, values: np.ndarray) -> None:
     """A bias for a layer that had none, for the outputs that stay."""
     node = work.model.graph.node[linear.node]
-    tensor = work.facts.view.tensor(node.input[1])
-    ids = work.facts.values[linear.output].ids
-    kind = tensor.data_type if tensor is not None else TensorProto.FLOAT
-    array = held(values, np.dtype(helper.tensor_dtype_to_np_dtype(kind)), linear, work)[work.kept[ids]]
-    name = work.add(f"{linear.output}_rnpc_bias", array, kind)
+    ids, kind = work.facts.values[linear.output].ids, linear.weight.array.dtype
+    array = held(values, kind, linear, work)[work.kept[ids]]
+    name = work.add(f"{linear.output}_rnpc_bias", array, helper.np_dtype_to_tensor_dtype(kind))
     while len(node.input) < 3:
         node.input.append("")
     node.input[2] = name
@@ -85,18 +83,18 @@ def add_bias(work: Tensors, linear: Linear, values: np.ndarray) -> None:
 def merge(work: Tensors, choice: Choice, index: int, linear: Linear, positions: np.ndarray) -> None:
     """weight[o, carrier] grows by constant[i] / constant[carrier] times weight[o, i]."""
     slot, constant, each = linear.weight.leaves[0].slot, linear.channels.constant, linear.reads.shape[1]
-    array = work.read(slot)
-    blocks = linear.blocks(array.astype(np.float64)).copy()
-    into: dict[int, list[int]] = defaultdict(list)
+    array, into = work.read(slot).copy(), defaultdict[tuple[int, float], list[int]](list)
     for position in positions.tolist():
         root = int(work.facts.roots[linear.channels.ids[position]])
-        carrier, value = carried(work.facts, choice.carriers[root], (index, position // each))
-        group = position // each
-        blocks[group, :, carrier % each] += constant[position] / value * blocks[group, :, position % each]
-        into[carrier].append(position)
-    work.write(slot, held(linear.unblock(blocks, array.shape), array.dtype, linear, work))
+        into[carried(work.facts, choice.carriers[root], (index, position // each))].append(position)
+    blocks = linear.blocks(array)
+    for (carrier, value), taken in into.items():
+        group, inner = carrier // each, np.array(taken) % each
+        shares = np.tensordot(blocks[group][:, inner].astype(np.float64), constant[taken] / value, axes=(1, 0))
+        blocks[group, :, carrier % each] = held(blocks[group, :, carrier % each] + shares, array.dtype, linear, work)
+    work.write(slot, linear.unblock(blocks, array.shape))
     node = node_name(work.facts.view.nodes[linear.node])
-    work.edits.extend({"kind": "merge", "node": node, "channel": c, "channels": channels} for c, channels in sorted(into.items()))
+    work.edits.extend({"kind": "merge", "node": node, "channel": c, "channels": taken} for (c, _), taken in sorted(into.items()))
 
 
 def count(work: Tensors, ids: np.ndarray) -> int:
@@ -107,7 +105,7 @@ def count(work: Tensors, ids: np.ndarray) -> int:
 
 def recount(work: Tensors, number: Number) -> None:
     """Set a number that counts channels."""
-    if work.kept[number.ids].all():
+    if work.kept[number.ids if number.among is None else number.among].all():
         return
     node, value = work.model.graph.node[number.node], count(work, number.ids)
     if number.name:
@@ -187,10 +185,7 @@ def check(model: ModelProto, facts: Facts, choice: Choice) -> None:
         left = int((~choice.gone[facts.roots[known.ids]]).sum())
         if name in found and found[name][known.axis] != left:
             raise RnpcError(
-                f"{name} has {found[name][known.axis]} channels where {left} are left", where="remove", todo="use mode zero, and please report it"
+                f"{name} has {found[name][known.axis]} channels where {left} are left",
+                where="remove",
+                todo="use mode zero, and please report it",
             )
-
-
-def slots_of(number: Number) -> Slot:
-    """The use that a number stands in."""
-    return number.node, number.slot

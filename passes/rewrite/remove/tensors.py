@@ -50,7 +50,7 @@ class Tensors:
 
     def write(self, slot: Slot, array: np.ndarray) -> None:
         """What a use will read."""
-        self.new[slot] = array.astype(self.read(slot).dtype)
+        self.new[slot] = array.astype(self.read(slot).dtype, copy=False)
 
     def finish(self) -> None:
         """Cut, clone and store."""
@@ -113,10 +113,7 @@ def cut_array(array: np.ndarray, cuts: list[Cut], kept: np.ndarray) -> np.ndarra
     """Without the positions that go. Axes that differ from group to group come first, while all rows are there."""
     for cut in sorted(cuts, key=lambda cut: cut.grouped is None):
         stays = kept[cut.ids]
-        if cut.grouped is None:
-            array = np.compress(stays, array, axis=cut.axis)
-        else:
-            array = cut_groups(array, cut, stays)
+        array = np.compress(stays, array, axis=cut.axis) if cut.grouped is None else cut_groups(array, cut, stays)
     return np.ascontiguousarray(array)
 
 

@@ -32,7 +32,8 @@ class Event:
             kind, text = said["event"], said.get("text", "")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        return Event(task, kind, str(text)) if isinstance(kind, str) and kind in get_args(Kind) and kind != "died" else None
+        known: Kind | None = next((each for each in get_args(Kind) if each == kind), None)
+        return None if known is None or known == "died" else Event(task, known, str(text))
 
 
 class Engine(Protocol):

@@ -1,25 +1,24 @@
 """The verdict by triggers: is one label abnormally cheap to reach?
 
 1. A copy is unlearned and masks are recovered beside the rest: its course and votes are shown; they do not decide.
-2. Labels are proposed (`candidates`), triggers are inverted for them and for the label after an image's own, and their costs are compared
-   (`rules`); where these are close, triggers are inverted once more.
+2. Triggers are inverted for every label, and further for the cheapest (`race`), and for the label after an image's own; their costs are
+   compared (`rules`); where these are close, the last labels get fresh starts.
 3. What stays in doubt is left to what a cut takes away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from typing import ClassVar
 
 import numpy as np
 
 from rnpc.detectors.base import Accused, Detection, Detector
-from rnpc.detectors.triggers import show
-from rnpc.detectors.triggers.candidates import candidates, shift_norms
-from rnpc.detectors.triggers.rules import AGAIN, DOUBT, LIMITS, WARPED, Accusation, accuse, close
+from rnpc.detectors.triggers import race, show
+from rnpc.detectors.triggers.rules import AGAIN, DOUBT, LIMITS, Accusation, accuse, close
+from rnpc.detectors.triggers.shifts import shift_norms
+from rnpc.errors import UsageError
 from rnpc.speed import side_by_side
 from rnpc.stage import Stage
 from rnpc.study import unlearn
@@ -28,81 +27,75 @@ from rnpc.study.costs import costs_of
 from rnpc.study.forms import PIXELS
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert, missed_next, success
 
-EFFORT, WARP, BRIEF = Effort(), Effort(steps=48), Effort(steps=32)
-"""For costs that are compared; for warps; for the first look at `NEXT`."""
+FULL, BRIEF = Effort(), Effort(steps=32)
+"""For all-to-all triggers, and for the first look at them."""
 LEAST_CLASSES = 3
 """Fewest classes among the judged images for which all-to-all is looked at."""
-SECOND = 1000
-"""Added to the seed where triggers are inverted once more."""
 
 
 @dataclass(frozen=True)
 class Triggers(Detector):
-    """See the module. It has no settings: its limits were chosen on victims, and are frozen in `rules`."""
+    """See the module. Its limits were chosen on victims, and are frozen in `rules`."""
 
     name: ClassVar[str] = "triggers"
+    effort: str = field(default="standard", metadata={"help": f"how hard it looks: {', '.join(race.PACES)}"})
+
+    def __post_init__(self) -> None:
+        if self.effort not in race.PACES:
+            raise UsageError(f"no effort named {self.effort}", where=self.name, todo=f"choose one of {', '.join(race.PACES)}")
 
     def detect(self, case: Case) -> Detection:
         """Who is accused. Raises InputRefused without a linear last layer."""
+        pace = race.PACES[self.effort]
         case.tell(Stage.LABELS, None, None)
         norms = shift_norms(case)
-        labels = candidates(case, norms)
-        reconstruction, triggers = study(case, labels)
-        missed = missed_next(case.subject, triggers[-1], case.judge) if cyclic(case) else 1.0
-        if missed <= LIMITS["next"][1]:
-            triggers = [*triggers[:-1], *all_to_all(case)]
-        accusation, reached = judged(case, triggers, missed)
-        if close(accusation, AGAIN):
-            triggers = again(case, triggers)
-            accusation, reached = judged(case, triggers, missed)
-        return conclude(case, accusation, triggers, reached, norms, reconstruction)
+        labels = [int(label) for label in np.argsort(norms, kind="stable")[: pace.rounds[0].labels]]
+        ran, left = race.run(case, PIXELS, labels, pace)
+        pixels = {(label, form): ran.found[label, form] for label in left for form in PIXELS}
+        others, reconstruction = beside(case, labels, pace)
+        accusation, reached = judged(case, [*pixels.values(), *others])
+        if close(accusation, AGAIN) and pace.fresh:
+            case.tell(Stage.AGAIN, None, None)
+            pixels = race.again(ran, left, pace)
+            accusation, reached = judged(case, [*pixels.values(), *others])
+        return conclude(case, accusation, [*pixels.values(), *others], reached, norms, reconstruction)
+
+
+def beside(case: Case, labels: list[int], pace: race.Pace) -> tuple[list[Inverted], unlearn.Reconstruction]:
+    """What does not need the race: warps, triggers for the label after an image's own, a short unlearning."""
+    found = list[unlearn.Reconstruction]()
+    jobs = [partial(lambda: found.append(unlearn.briefly(case))), partial(brief_next, case)]
+    others = race.warps(case, labels, pace)
+    first = side_by_side(jobs, case.device)[1]
+    if first is None:
+        return others, found[0]
+    if missed_next(case.subject, first, case.choose) <= LIMITS["next"][1]:
+        return [*others, *all_to_all(case)], found[0]
+    return [*others, first], found[0]
+
+
+def brief_next(case: Case) -> Inverted | None:
+    """A brief trigger for `NEXT`, where that says anything."""
+    return invert(case, Aim(NEXT, "additive", case.seed), BRIEF) if cyclic(case) else None
 
 
 def cyclic(case: Case) -> bool:
     """Whether "the label after its own" says anything: with two classes it is "the other one", which a plain flip reaches."""
-    return min(case.classes, len(case.judge.labels.unique())) >= LEAST_CLASSES
+    return min(case.classes, len(case.choose.labels.unique())) >= LEAST_CLASSES
 
 
-def judged(case: Case, triggers: list[Inverted], missed: float) -> tuple[Accusation, tuple[float, ...]]:
-    """Whom the triggers accuse, and the success of each on judged images."""
-    reached = tuple(success(case.subject, t, case.judge) for t in triggers)
+def judged(case: Case, triggers: list[Inverted]) -> tuple[Accusation, tuple[float, ...]]:
+    """Whom the triggers accuse, and the success of each on images that it was not learnt on."""
+    reached = tuple(success(case.subject, t, case.choose) for t in triggers)
     costs = costs_of(triggers)
+    cycles = [trigger for trigger in triggers if trigger.label == NEXT and trigger.form == "additive"]
+    missed = missed_next(case.subject, cycles[0], case.choose) if cycles else 1.0
     return accuse(costs, dict(zip(costs, reached, strict=True)), missed), reached
-
-
-def again(case: Case, triggers: list[Inverted]) -> list[Inverted]:
-    """The triggers, those for pixels from the cheaper of two starts."""
-    places = [place for place, t in enumerate(triggers) if t.form in PIXELS and t.label != NEXT]
-    jobs = [partial(invert, case, Aim(triggers[i].label, triggers[i].form, case.seed + SECOND), EFFORT) for i in places]
-    case.tell(Stage.AGAIN, None, None)
-    result = list(triggers)
-    for place, other in zip(places, side_by_side(jobs, case.device), strict=True):
-        result[place] = min(triggers[place], other, key=lambda t: (not t.held, t.cost))
-    return result
-
-
-def study(case: Case, labels: list[int]) -> tuple[unlearn.Reconstruction, list[Inverted]]:
-    """Beside each other: a short unlearning and recovery, and the triggers of each label in each form. The last trigger is a brief one for
-    `NEXT`."""
-    jobs: list[tuple[int, str, Effort]] = [(label, form, EFFORT) for label in labels for form in PIXELS]
-    jobs += [(label, "warp", WARP) for label in labels[:WARPED]]
-    jobs.append((NEXT, "additive", BRIEF))
-    found, triggers, done = list[unlearn.Reconstruction](), dict[int, Inverted](), count()
-
-    def trigger(place: int, label: int, form: str, effort: Effort) -> None:
-        triggers[place] = invert(case, Aim(label, form, case.seed), effort)
-        case.tell(Stage.INVERT, (next(done) + 1) / len(jobs), None)
-
-    case.tell(Stage.INVERT, 0.0, None)
-    work: list[Callable[[], None]] = [lambda: found.append(unlearn.briefly(case))]
-    work += [partial(trigger, place, *job) for place, job in enumerate(jobs)]
-    side_by_side(work, case.device)
-    return found[0], [triggers[place] for place in range(len(jobs))]
 
 
 def all_to_all(case: Case) -> list[Inverted]:
     """The cheapest triggers for `NEXT`."""
-    return side_by_side([partial(invert, case, Aim(NEXT, form, case.seed), EFFORT) for form in PIXELS], case.device)
+    return side_by_side([partial(invert, case, Aim(NEXT, form, case.seed), FULL) for form in PIXELS], case.device)
 
 
 def conclude(

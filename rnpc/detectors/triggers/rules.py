@@ -1,6 +1,6 @@
 """The verdict: is one label abnormally cheap to reach?
 
-A few labels are proposed (`candidates`), and triggers are inverted for them. Three rules look at the costs; each gives a number that
+Triggers are inverted for the labels that a race over all of them left (`race`). Three rules look at the costs; each gives a number that
 is small for a backdoor and near 1 for a natural label:
 
     pixels    cost of the additive and of the patch trigger (geometric mean) over the cheapest other label's, form by form: a backdoor makes
@@ -24,8 +24,6 @@ from rnpc.study.forms import PIXELS
 from rnpc.study.inversion import NEXT
 
 Rule = Literal["pixels", "warp", "next"]
-LOOKED, CANDIDATES, WARPED = 10, 3, 2
-"""How many labels get a first look, how many of them triggers inverted, and how many of these a warp."""
 LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.45, 0.60), "warp": (0.45, 0.60), "next": (0.25, 0.40)}
 AGAIN, DOUBT = (0.40, 0.70), (0.45, 0.65)
 """Numbers of the rule `pixels` between which triggers are inverted a second time, and between which the cut has a say."""

@@ -25,11 +25,6 @@ def store(graph: GraphProto, name: str, value: np.ndarray) -> str:
     return name
 
 
-def tensors(graph: GraphProto) -> dict[str, TensorProto]:
-    """Initializers by name."""
-    return {tensor.name: tensor for tensor in graph.initializer}
-
-
 def read_instead(nodes: Iterable[NodeProto], old: str, new: str) -> None:
     """Readers of `old` among the nodes read `new`."""
     for reader in nodes:

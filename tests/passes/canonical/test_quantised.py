@@ -9,7 +9,8 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from rnpc.errors import UnsupportedOperator
-from rnpc.passes.canonical.quantised import dequantised, quantised
+from rnpc.passes.canonical.qforms import quantised
+from rnpc.passes.canonical.quantised import dequantised
 
 MS = "com.microsoft"
 SCALES = {"s": 0.02, "z": 120, "ws": 0.01, "wz": 3, "t": 0.0437, "tz": 100}

@@ -1,4 +1,4 @@
-"""The intake names what channel pruning cannot remove."""
+"""The intake refuses what cannot be studied, and names what channel pruning cannot remove."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from rnpc.passes.facts.intake import warnings
+from rnpc.errors import InputRefused
+from rnpc.passes.facts.intake import check, check_original, warnings
 from rnpc.passes.wire import provenance
 from rnpc.plan import Plan
 
@@ -65,3 +67,102 @@ def test_functions(net: ModelProto) -> None:
         helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Abs", ["a"], ["b"])], [helper.make_opsetid("", 17)])
     )
     assert warnings(net) == ["model functions: F"]
+
+
+CLASSIFIER = "g (float[N,3,6,6] x) => (float[N,5] y) {{ {} }}"
+BODY = "c = Conv (x, w) r = Relu (c) p = GlobalAveragePool (r) f = Flatten (p) z = Gemm (f, u) "
+
+
+def refused(model: ModelProto, match: str, output: str | None = None) -> None:
+    with pytest.raises(InputRefused, match=match) as error:
+        check(model, "m.onnx", output)
+    assert str(error.value).startswith("m.onnx: ") and "\n" not in str(error.value) and "; " in str(error.value)
+
+
+@pytest.fixture
+def classifier(make: Callable[..., ModelProto], random: Callable[..., np.ndarray]) -> Callable[[str], ModelProto]:
+    """classifier(body of the graph) -> model; w, u, norms a to d and a scale are at hand."""
+    tensors = {"w": random(4, 3, 3, 3), "u": random(4, 5), "s": np.array(0.1, np.float32), "o": np.array(0, np.uint8)}
+
+    def build(text: str) -> ModelProto:
+        model = make(CLASSIFIER.format(text), {**tensors, **{name: np.abs(random(4)) for name in "efgh"}})
+        return model
+
+    return build
+
+
+def test_plain_networks_pass(net: ModelProto, classifier: Callable[[str], ModelProto]) -> None:
+    check(net, "m")
+    check(classifier(BODY + "y = Softmax (z)"), "m")
+    net.graph.output.insert(0, helper.make_tensor_value_info("p", 1, None))
+    check(net, "m", "y")
+
+
+def test_training_mode_on_the_way(classifier: Callable[[str], ModelProto]) -> None:
+    norm = "c = Conv (x, w) n, m, v = BatchNormalization <training_mode = 1> (c, e, f, g, h) p = GlobalAveragePool (n) f1 = Flatten (p) "
+    refused(classifier(norm + "y = Gemm (f1, u)"), r"node n \(BatchNormalization\) is in training mode; call model.eval\(\)")
+
+
+def test_control_flow_on_the_way_and_beside_it(classifier: Callable[[str], ModelProto]) -> None:
+    model = classifier(BODY + "y = Softmax (q)")
+    branch = helper.make_graph([helper.make_node("Neg", ["z"], ["b"])], "b", [], [helper.make_tensor_value_info("b", 1, None)])
+    model.graph.node.insert(5, helper.make_node("If", ["k"], ["q"], name="gate", then_branch=branch, else_branch=branch))
+    model.graph.initializer.append(helper.make_tensor("k", TensorProto.BOOL, [], [True]))
+    refused(model, r"node gate \(If\) is control flow on the way to the scores; export the model without control flow")
+    model.graph.node[6].input[0] = "z"
+    check(model, "m")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            "q = QuantizeLinear (x, s, o) d = DequantizeLinear (q, s, o) " + BODY.replace("Conv (x", "Conv (d") + "y = Softmax (z)",
+            "QuantizeLinear",
+        ),
+        (
+            "q, s1, o1 = DynamicQuantizeLinear (x) i = Cast <to = 1> (q) " + BODY.replace("Conv (x", "Conv (i") + "y = Relu (z)",
+            "DynamicQuantizeLinear",
+        ),
+        (BODY + "y = own.QLinearSoftmax (z)", "QLinearSoftmax"),
+    ],
+)
+def test_quantised_models_are_told_so(text: str, name: str, classifier: Callable[[str], ModelProto]) -> None:
+    refused(classifier(text), rf"the model is quantised \(node \w+, {name}\); harden the float model and quantise the hardened one")
+
+
+def test_scores_without_a_linear_layer(classifier: Callable[[str], ModelProto]) -> None:
+    refused(classifier("p = GlobalAveragePool (x) y = Flatten (p)"), "no Conv, Gemm or MatMul with stored weights makes the scores y")
+
+
+def test_nothing_prunable(classifier: Callable[[str], ModelProto]) -> None:
+    refused(
+        classifier("p = GlobalAveragePool (x) f1 = Flatten (p) y = Gemm (f1, u)"), "nothing prunable: no Conv, BatchNormalization or hidden"
+    )
+
+
+def test_a_chosen_class(classifier: Callable[[str], ModelProto]) -> None:
+    refused(classifier(BODY + "y = ArgMax (z)"), r"output y is the class that node y \(ArgMax\) chose, and no scores")
+
+
+def test_circles_and_missing_values(classifier: Callable[[str], ModelProto]) -> None:
+    model = classifier(BODY + "y = Softmax (z)")
+    model.graph.node[1].input[0] = "p"
+    refused(model, "lies on a circle; export it again")
+    model.graph.node[1].input[0] = "nowhere"
+    refused(model, r"node r \(Relu\) reads nowhere, which nothing makes")
+
+
+def test_a_function_is_judged_by_what_it_does(classifier: Callable[[str], ModelProto]) -> None:
+    model = classifier(BODY + "y = own.If (z)")
+    body = [helper.make_node("Softmax", ["a"], ["b"])]
+    model.functions.append(helper.make_function("own", "If", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    check(model, "m")
+
+
+def test_what_rnpc_wrote(net: ModelProto) -> None:
+    check_original(net, "m")
+    helper.set_model_props(net, {"rnpc.version": "1"})
+    with pytest.raises(InputRefused, match="m: the model was already hardened by rnpc; harden the original instead"):
+        check_original(net, "m")
+    check(net, "m")

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, numpy_helper, parser
 
-from rnpc.passes.facts.sites import find_sites
+from rnpc.passes.canonical.canonical import canonical
+from rnpc.passes.facts.sites import find_places, find_sites
 
 Make = Callable[..., ModelProto]
 Random = Callable[..., np.ndarray]
@@ -84,7 +85,7 @@ def test_matmul_and_add(order: str, make: Make, random: Random) -> None:
     text = f"g (float[N,3,4] x) => (float[N,3,2] y) {{ m = MatMul (x, w) h = Add ({order}) y = MatMul (h, u) }}"
     model = make(text, {"w": random(4, 5), "b": random(5), "u": random(5, 2)})
     (site,) = find_sites(model)
-    assert (site.value, site.kind, site.node, site.axis, site.weight_axis, site.channels) == ("h", "linear", 1, -1, 1, 5)
+    assert (site.value, site.kind, site.node, site.axis, site.weight_axis, site.channels) == ("h", "linear", 1, 2, 1, 5)
 
 
 @pytest.mark.parametrize("attributes", ["beta = 0.5", "transA = 1"])
@@ -96,3 +97,105 @@ def test_gemm_that_changes_its_bias_or_batch(attributes: str, make: Make, random
 def test_single_channel_and_integer_weights(make: Make, random: Random) -> None:
     text = graph("a = Conv (x, w) c = Conv (a, u) ", "c")
     assert sites(make(text, {"w": random(1, 3, 1, 1), "u": np.ones((4, 1, 1, 1), np.int8), "g": random(4, 2)})) == []
+
+
+DENSE = {
+    "gemm": ("h = Gemm (f, w, b)", False, "w", 1),
+    "gemm transB": ("h = Gemm <transB = 1> (f, w, b)", True, "w", 0),
+    "gemm by a Transpose": ("t = Transpose (w) h = Gemm (f, t, b)", True, "w", 0),
+    "gemm transB by a Transpose": ("t = Transpose <perm = [1, 0]> (w) h = Gemm <transB = 1> (f, t, b)", False, "w", 1),
+    "gemm, bias of one row": ("h = Gemm (f, w, row)", False, "w", 1),
+    "gemm without bias": ("h = Gemm (f, w)", False, "w", 1),
+    "matmul": ("m = MatMul (f, w) h = Add (m, b)", False, "w", 1),
+    "matmul, bias first": ("m = MatMul (f, w) h = Add (b, m)", False, "w", 1),
+    "matmul, bias of one row": ("m = MatMul (f, w) h = Add (m, row)", False, "w", 1),
+    "matmul by a Transpose": ("t = Transpose <perm = [1, 0]> (w) m = MatMul (f, t) h = Add (m, b)", True, "w", 0),
+    "behind Identity": ("i = Identity (w) j = Identity (b) m = MatMul (f, i) h = Add (m, j)", False, "w", 1),
+    "behind Cast": ("i = Cast <to = 1> (half) j = Cast <to = 1> (b) m = MatMul (f, i) h = Add (m, j)", False, "half", 1),
+    "behind Identity, Cast, Transpose": (
+        "i = Identity (half) c = Cast <to = 1> (i) t = Transpose <perm = [1, 0]> (c) h = Gemm (f, t, b)",
+        True,
+        "half",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("way", DENSE)
+def test_every_way_to_write_a_dense_layer(way: str, make: Make, random: Random) -> None:
+    text, turned, name, axis = DENSE[way]
+    weight = random(7, 12) if turned else random(12, 7)
+    tensors = {"w": weight, "half": weight.astype(np.float16), "b": random(7), "row": random(1, 7), "u": random(7, 2)}
+    model = make(f"g (float[N,3,2,2] x) => (float[N,2] y) {{ f = Flatten (x) {text} r = Relu (h) y = Gemm (r, u) }}", tensors)
+    (site,) = find_sites(model)
+    assert (site.value, site.kind, site.axis, site.channels, site.weight, site.weight_axis) == ("h", "linear", 1, 7, name, axis)
+    (place,) = find_places(model)
+    assert model.graph.node[place.weight[0]].input[place.weight[1]] in (name, "i")
+
+
+def test_an_axis_of_unknown_rank_counts_from_the_end(make: Make, random: Random) -> None:
+    text = "g (float[N,4] x, int64[k] s) => (float[N,2] y) { a = Reshape (x, s) m = MatMul (a, w) h = Add (m, b) y = MatMul (h, u) }"
+    (site,) = find_sites(make(text, {"w": random(4, 5), "b": random(5), "u": random(5, 2)}))
+    assert site.axis == -1
+
+
+@pytest.mark.parametrize("text", ["m = MatMul (f, c) h = Add (m, b) n = MatMul (f, c) k = Add (n, h)", "h = Gemm (f, c) k = Add (h, c)"])
+def test_weights_that_share_a_cast_are_no_sites(text: str, make: Make, random: Random) -> None:
+    tensors = {"half": random(5, 5).astype(np.float16), "b": random(5), "u": random(5, 2)}
+    assert sites(make(f"g (float[5,5] f) => (float[5,2] y) {{ c = Cast <to = 1> (half) {text} y = MatMul (k, u) }}", tensors)) == []
+
+
+def test_a_cast_weight_without_bias_is_no_site(make: Make, random: Random) -> None:
+    text = graph("t = Cast <to = 1> (w) c = Conv (x, t) ", "c")
+    assert sites(make(text, {"w": random(4, 3, 1, 1).astype(np.float16), "g": random(4, 2)})) == []
+
+
+def test_operators_of_other_domains_are_no_sites(make: Make, random: Random) -> None:
+    text = graph("n = own.BatchNormalization (x, s, b, m, v) c = own.Conv (n, w) a = Conv (c, w) ", "a")
+    assert sites(make(text, {"w": random(3, 3, 1, 1), "g": random(3, 2), **norm(random, 3)})) == [("a", "conv", "w", None)]
+
+
+def test_nodes_in_any_order(net: ModelProto) -> None:
+    wanted = sites(net)
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in net.graph.node][::-1]
+    del net.graph.node[:]
+    net.graph.node.extend(nodes)
+    assert sites(net) == wanted
+
+
+def test_an_output_of_features_hides_no_site(net: ModelProto) -> None:
+    wanted = sites(net)
+    net.graph.output.add(name="k")
+    net.graph.output.add(name="q")
+    assert sites(net) == wanted
+
+
+def test_a_second_head_is_a_head(net: ModelProto) -> None:
+    net.graph.node.add(op_type="Gemm", input=["k", "w3", "b3"], output=["z"])
+    net.graph.output.add(name="z")
+    assert sites(net) == sites(net) and "z" not in [name for name, *_ in sites(net)]
+
+
+FUNCTION = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]> g (float[N,3,6,6] x) => (float[N,2] y) {
+    a = my.Block (x, w, b) d = my.Block (a, w2, b2) e = my.Block (d, w2, b2) c = Conv (e, k) p = GlobalAveragePool (c) f = Flatten (p)
+    y = Gemm (f, g)
+}
+<domain: "my", opset_import: ["" : 17]> Block (i, s, t) => (o) { c = Conv (i, s, t) o = Relu (c) }"""
+
+
+def test_sites_inside_functions_are_those_of_the_studied_network(random: Random) -> None:
+    model = parser.parse_model(FUNCTION)
+    tensors = {
+        "w": random(4, 3, 1, 1),
+        "b": random(4),
+        "w2": random(4, 4, 1, 1),
+        "b2": random(4),
+        "k": random(5, 4, 1, 1),
+        "g": random(5, 2),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+    own, studied = find_sites(model), find_sites(canonical(model))
+    assert [(s.weight, s.bias, s.op_type, s.node) for s in own] == [("w", "b", "Conv", 0), ("k", None, "Conv", 3)]  # w2 serves two calls
+    assert {s.value for s in own} <= {s.value for s in studied} and len(studied) == 4
+    places = find_places(model)
+    assert [(p.weight, p.bias) for p in places] == [((0, 1), (0, 2)), ((3, 1), (3, 2))]

@@ -20,6 +20,7 @@ from rnpc.models import demo
 from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite import weights
 from rnpc.passes.rewrite.apply import apply
+from rnpc.passes.rewrite.verify import verify
 from rnpc.passes.rewrite.zero import zero
 from rnpc.passes.wire import external, provenance
 from rnpc.passes.wire import walk as wire
@@ -69,7 +70,7 @@ def test_remove_goes_to_its_pass(net: ModelProto, plan_for: PlanFor, monkeypatch
 
     def remove(source: bytes, model: ModelProto, silence: Silence) -> object:
         seen.append(silence)
-        return types.SimpleNamespace(data=source + wire.block(4001, b"removed"), edits=[{"kind": "remove"}])
+        return types.SimpleNamespace(data=source + wire.block(4001, b"removed"), edits=[{"kind": "remove"}], kept=[("a", 3, "why")])
 
     fake = types.ModuleType("rnpc.passes.rewrite.remove")
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
@@ -77,10 +78,20 @@ def test_remove_goes_to_its_pass(net: ModelProto, plan_for: PlanFor, monkeypatch
         apply(data, plan, mode="remove")
     fake.remove = remove  # type: ignore[attr-defined]
     done = apply(data, plan, mode="remove")
-    assert done.edits == [{"kind": "remove"}] and [s.mode for s in seen] == ["remove"]
+    assert done.edits == [{"kind": "remove"}] and done.kept == [("a", 3, "why")] and [s.mode for s in seen] == ["remove"]
     assert Plan.from_json(provenance.read(onnx.load_from_string(done.data))["rnpc.plan"]) == done.plan
     assert plan.silence is not None and done.plan.silence == replace(plan.silence, mode="remove")
     assert apply(data, done.plan) == done and apply(data, done.plan, mode="zero") == apply(data, plan)
+
+
+def test_removed_for_real(net: ModelProto, plan_for: PlanFor, run: Callable[..., dict[str, np.ndarray]]) -> None:
+    data = net.SerializeToString()
+    plan = plan_for(data, CHOSEN)
+    zeroed, removed = apply(data, plan), apply(data, plan, mode="remove")
+    x = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype(np.float32)
+    np.testing.assert_allclose(run(removed.data, x, ["y"])["y"], run(zeroed.data, x, ["y"])["y"], rtol=1e-5, atol=1e-5)
+    assert any(e["kind"] == "remove" for e in removed.edits) and len(removed.data) < len(zeroed.data)
+    assert verify(data, removed.data).result == verify(data, removed.data, plan).result == "verified"
 
 
 def test_what_does_not_fit(net: ModelProto, plan_for: PlanFor, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto
 
 from rnpc.errors import InputRefused
@@ -167,3 +169,25 @@ def test_an_original_that_was_hardened_before(data: bytes, plan: Plan, plan_for:
     assert hashlib.sha256(done).hexdigest() != plan.original
     with pytest.raises(InputRefused, match="already hardened"):
         verify(done, done, plan_for(done, CHOSEN))
+
+
+def test_text_that_is_no_text(data: bytes, plan: Plan) -> None:
+    """protobuf hands out a string that is no UTF-8 as bytes."""
+    done = apply(data, plan).data
+    for broken in (done.replace(b"rnpc.data", b"rnpc.d\xffta"), done.replace(b'"seed":0', b'"seed":\xff'), done.replace(b"net", b"n\xfft")):
+        assert broken != done and verify(data, broken).result == verify(data, broken, plan).result == "different"
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, 255))
+def test_any_damage(data: bytes, plan: Plan, at: int, sort: int, value: int) -> None:
+    """A byte changed, lost or put in anywhere: a difference, or a file that is refused; never a pass, never a defect."""
+    done = apply(data, plan).data
+    at %= len(done)
+    changed = (bytes([done[at] ^ value]), b"", bytes([done[at], value]))[sort]
+    for given_plan in (None, plan):
+        try:
+            found = verify(data, done[:at] + changed + done[at + 1 :], given_plan)
+        except InputRefused:
+            continue
+        assert said(found)

@@ -253,3 +253,25 @@ def test_ambiguous_tensors_are_refused(net: ModelProto, plan_for: Callable[..., 
     bias.CopyFrom(TensorProto(name="b0", data_type=1, dims=[4], raw_data=bytes(12)))
     data = net.SerializeToString()
     refused(data, plan_for(data, {"a": {1: 0.5}}), "another number of values")
+
+
+def test_half_precision_numbers_that_are_too_wide(net: ModelProto, plan_for: Callable[..., Plan]) -> None:
+    bias = next(t for t in net.graph.initializer if t.name == "b0")
+    bias.CopyFrom(TensorProto(name="b0", data_type=TensorProto.FLOAT16, dims=[4], int32_data=[1, 2, 3, 70_000]))
+    data = net.SerializeToString()
+    refused(data, plan_for(data, {"a": {1: 0.5}}), "another number of values")
+
+
+def test_numbers_in_single_fields(net: ModelProto, plan_for: Callable[..., Plan]) -> None:
+    """Old writers keep each number of a tensor in a field of its own."""
+    index = next(k for k, t in enumerate(net.graph.initializer) if t.name == "w2")
+    array = numpy_helper.to_array(net.graph.initializer[index])
+    body = b"".join(wire.encode(4 << 3 | wire.FOUR) + value.tobytes() for value in array.ravel().astype("<f4"))
+    head = TensorProto(name="w2", data_type=1, dims=array.shape).SerializeToString()
+    del net.graph.initializer[index]
+    graph = net.graph.SerializeToString() + wire.block(5, head + body)
+    net.ClearField("graph")
+    data = net.SerializeToString() + wire.block(7, graph)
+    result = apply(data, plan_for(data, {"h": {2: 0.0, 6: 1.0}}))
+    found = numpy_helper.to_array(onnx.load_from_string(result.data).graph.initializer[-1])
+    assert not found[[2, 6]].any() and (found[[0, 1, 3, 4, 5]] == array[[0, 1, 3, 4, 5]]).all() and len(result.data) == len(data)

@@ -130,6 +130,27 @@ net (float[N, 2, 4, 4] x) => (float[N, 3] y)
 """
 
 
+AVERAGED = """
+<ir_version: 9, opset_import: ["" : 17]>
+net (float[N, 2, 4, 4] x) => (float[N, 3] y)
+<float[3, 2] w = {0, 1, 2, 3, 4, 5}, float[3] b = {1, 2, 3}>
+{
+    m = ReduceMean <axes = [-1, -2], keepdims = 0> (x)
+    y = Gemm <transB = 1> (m, w, b)
+}
+"""
+
+
+@pytest.mark.parametrize(("name", "operators"), [("after", ["GlobalAveragePool", "Conv"]), ("before", ["Conv", "GlobalAveragePool"])])
+def test_a_mean_without_kept_axes_is_a_pooling(name: str, operators: list[str]) -> None:
+    data = onnx.parser.parse_model(AVERAGED).SerializeToString()
+    found = onnx.load_from_string(forms.rewrite(data, f"head-conv-{name}"))
+    assert [node.op_type for node in found.graph.node] == [*operators, "Flatten"]
+    images = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
+    first, second = (Session(m, device="cpu").run(images) for m in (data, found.SerializeToString()))
+    assert np.abs(first - second).max() < 1e-5
+
+
 def test_a_map_of_many_pixels_gives_a_wide_kernel_and_no_head_before_its_pooling() -> None:
     data = onnx.parser.parse_model(POOLED).SerializeToString()
     found = onnx.load_from_string(forms.rewrite(data, "head-conv-after"))

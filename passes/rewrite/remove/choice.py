@@ -1,10 +1,10 @@
 """Which classes of channels can go, and what has to be done with the constants that they leave.
 
-A class is a candidate if the plan silences a channel of it. It stays if anything pins it, or if a layer reads one of its positions where it
-is neither zero nor a constant. A constant v in front of a layer that does not pad is added to that layer's bias (weight sum times v). In front
-of a layer that pads, or has no bias to write to, the constants of several classes are merged into one class, the carrier, whose own constant
-is u: its weights become the sum of v / u times the weights of each. That holds at borders too, since a padded entry is zero for all of
-them alike. One such class alone stays.
+A class is a candidate if the plan silences a channel of it. It stays if anything pins it, or if a layer reads one of its positions where
+it is neither zero nor a constant. A constant v in front of a layer that does not pad is added to that layer's bias (weight sum times v).
+In front of a layer that pads, or has no bias to write to, the constants of several classes are merged into one class, the carrier, whose
+own constant is u: its weights become the sum of v / u times the weights of each. That holds at borders too, since a padded entry is zero
+for all of them alike. One such class alone stays.
 
 Then classes are kept again, the last first, until no value is left without channels and all groups of a grouped layer lose equally many.
 """
@@ -29,7 +29,7 @@ Wanted = Mapping[str, tuple[int, ...]]
 
 @dataclass
 class Choice:
-    """`gone`: class -> whether it goes. `why`: class -> why it stays. `carriers`: class that goes -> the class that carries its constants."""
+    """`gone`: class -> whether it goes. `why`: class -> why it stays. `carriers`: class that goes -> the class that carries it."""
 
     gone: np.ndarray
     why: dict[int, str]
@@ -99,7 +99,8 @@ def carry(facts: Facts, choice: Choice, merging: Mapping[int, set[Place]]) -> No
         node = facts.view.nodes[facts.found.linears[places[0][0]].node]
         carrier = max(roots, key=lambda root: (*fitness(facts, root, places), -root))
         what = "pads" if facts.found.linears[places[0][0]].pads else "has no bias to write to"
-        choice.keep(carrier, f"its constant is not zero and {node.op_type} {node_name(node)} {what}: it carries {len(roots)} channels' constants")
+        others = f"it carries {len(roots) - 1} more" if len(roots) > 1 else "there is no other to merge it with"
+        choice.keep(carrier, f"its constant is not zero and {node.op_type} {node_name(node)} {what}: {others}")
         choice.carriers.update({root: carrier for root in roots if root != carrier})
 
 
