@@ -6,7 +6,7 @@ Exactness: random graphs that mix convolutions (plain, grouped, depthwise, trans
 stored numbers, pooling, padding, quantisation, normalisations and dense heads, with random plans
 (tests/passes/rewrite/remove/graphs.py). The zeroed and the removed graph are compared in three ways: small whole numbers in doubles,
 where outputs have to be equal to the bit (or 1e-12 where a constant was divided); normal weights in doubles, 1e-10 of the largest
-output; normal weights in floats by onnxruntime, 1e-5.
+output; normal weights in floats by onnxruntime, 1e-4.
 
 Speed: seconds of analysis and of the whole removal (30 % of the channels of every site) for a ResNet-50, for chains of 100, 1,000 and
 10,000 nodes, and for `--model`s; the best of three. The load of the machine is printed too.
@@ -75,7 +75,7 @@ def exactness(graphs: ModuleType, way: str, options: argparse.Namespace) -> int:
         onnx.checker.check_model(onnx.load_from_string(removed.data), full_check=True)
         error = difference(write_zeros(source, model, plan.sites).data, removed.data, way, seed, options.threads)
         merged = any(edit["kind"] == "merge" for edit in removed.edits)
-        bound = {"whole": 1e-12 if merged else 0.0, "double": 1e-10, "float": 1e-5}[way]
+        bound = {"whole": 1e-12 if merged else 0.0, "double": 1e-10, "float": 1e-4}[way]
         if error > bound:
             failed += 1
             print(f"seed {seed}, {way}: outputs differ by {error:.3g} of the largest, allowed is {bound:g}")

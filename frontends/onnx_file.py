@@ -20,7 +20,7 @@ from rnpc.errors import InputRefused
 from rnpc.frontends import signature
 from rnpc.passes.facts import intake
 from rnpc.passes.facts.sites import find_sites
-from rnpc.passes.facts.view import opset
+from rnpc.passes.facts.view import is_onnx, node_name, opset
 from rnpc.passes.wire import external
 from rnpc.passes.wire import walk as wire
 from rnpc.program import Program
@@ -44,6 +44,7 @@ def program(name: str, data: bytes, folder: Path | None = None, output: str | No
     """The Program of serialized ONNX `data`; `folder` is where its external data may lie."""
     model = parse(data, name)
     check_opset(model, name)
+    check_nodes(model, name)
     notes: list[str] = []
     if folder is not None:
         data, edits = external.inline(data, folder, name)
@@ -101,6 +102,19 @@ def check_opset(model: ModelProto, name: str) -> None:
     version = opset(model)
     if version not in OPSETS:
         raise InputRefused(f"opset {version} is not supported", where=name, todo=f"export with opset {OPSETS[0]} to {OPSETS[-1]}")
+
+
+def check_nodes(model: ModelProto, name: str) -> None:
+    """Raise InputRefused for a node of the default set with fewer inputs or outputs than its operator has."""
+    version = opset(model)
+    for node in model.graph.node:
+        if not is_onnx(node) or not onnx.defs.has(node.op_type, version, ""):
+            continue
+        schema = onnx.defs.get_schema(node.op_type, version, "")
+        for what, found, least in (("inputs", len(node.input), schema.min_input), ("outputs", len(node.output), schema.min_output)):
+            if found < least:
+                broken = f"node {node_name(node)} ({node.op_type}) has {found} {what}, at least {least} are needed"
+                raise InputRefused(broken, where=name, todo=EXPORT)
 
 
 def labels(model: ModelProto, classes: int) -> tuple[str, ...] | None:

@@ -81,6 +81,13 @@ def test_no_function_takes_more_than_eight_arguments(room: str, path: Path) -> N
             assert len(arguments) <= 8, f"{node.name}: {len(arguments)} arguments"
 
 
+def test_only_processes_of_our_own_keep_memory() -> None:
+    """The allocator's settings last as long as the process, which is the user's where rnpc is a library."""
+    callers = {path.relative_to(ROOT).as_posix() for _, path in sources() if "keep_memory()" in path.read_text(encoding="utf-8")}
+    assert {c for c in callers if not c.startswith("rnpc/cli/")} <= {"rnpc/speed.py", "rnpc/bench/worker.py"}
+    assert {"rnpc/cli/attack.py", "rnpc/cli/harden.py", "rnpc/bench/worker.py"} <= callers
+
+
 def python(code: str, *arguments: str) -> str:
     """Standard output of a fresh interpreter outside the checkout."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT.parent, check=False)

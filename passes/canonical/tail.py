@@ -73,7 +73,7 @@ def ending_in(model: ModelProto, value: ValueInfoProto) -> ModelProto:
             graph.nodes.append(gs.Node("Flatten", flattened.name, {"axis": 1}, [scores], [flattened]))
             scores = flattened
         graph.outputs = [scores]
-        cut = gs.export_onnx(graph.cleanup(), do_type_check=False)
+        cut: ModelProto = gs.export_onnx(graph.cleanup(), do_type_check=False)
     del cut.graph.value_info[:]
     kind, classes = value.type.tensor_type.elem_type or TensorProto.FLOAT, flat(sizes) if len(sizes) > 1 else None
     cut.graph.output[0].CopyFrom(helper.make_tensor_value_info(scores.name, kind, ["N", classes or "K"]))

@@ -73,7 +73,9 @@ def with_axes(model: ModelProto, places: list[Place]) -> list[Place]:
 
 
 def place_of(view: View, k: int, node: NodeProto) -> Place | None:
-    """The site that node k makes, if any."""
+    """The site that node k makes, if any; none where the node makes nothing."""
+    if not node.output:
+        return None
     if is_op(node, "BatchNormalization"):
         return batchnorm_place(view, k, node)
     if is_op(node, "Conv"):
@@ -120,7 +122,7 @@ def matmul_place(view: View, k: int, node: NodeProto) -> Place | None:
     add = view.nodes[reader]
     slot = 1 - list(add.input).index(node.output[0])
     bias = stored(view, (reader, slot))
-    if bias is None or len(bias.dims) > 2 or not is_row(bias, weight.dims[1]):
+    if bias is None or not add.output or len(bias.dims) > 2 or not is_row(bias, weight.dims[1]):
         return None
     place = made(add, reader, "linear", weight, 1, bias, (reader, slot))
     return replace(place, site=replace(place.site, axis=-1))

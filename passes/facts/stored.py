@@ -38,7 +38,7 @@ def stored(view: View, slot: Slot) -> Stored | None:
         maker = view.nodes[k]
         turned, changed = turns(maker), is_op(maker, "Cast") and attribute(maker, "to") in FLOATS
         path.append(name)
-        if not (turned or changed or is_op(maker, "Identity")):
+        if not maker.input or not (turned or changed or is_op(maker, "Identity")):
             return None
         if (turned or changed) and any(view.only_reader(value) is None for value in path):
             return None
@@ -62,7 +62,7 @@ def array(view: View, name: str) -> np.ndarray | None:
     maker = view.maker(name)
     if name in view.tensors:
         return np.asarray(numpy_helper.to_array(view.tensors[name])).astype(np.float64)
-    if maker is None:
+    if maker is None or not maker.input:
         return None
     if is_op(maker, "Cast") and attribute(maker, "to") in FLOATS:
         inner = array(view, maker.input[0])

@@ -69,7 +69,7 @@ class View:
         count = int(name in self.outputs) + int(name in self.captured)
         for k, _ in self.readers.get(name, []):
             node = self.nodes[k]
-            count += self.uses(node.output[0]) if is_op(node, "Identity") else 1
+            count += self.uses(node.output[0]) if is_op(node, "Identity") and node.output else 1
         return count
 
 

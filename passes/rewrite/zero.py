@@ -20,12 +20,11 @@ from onnx import ModelProto, TensorProto
 from rnpc.errors import InputRefused
 from rnpc.passes.facts.sites import Place, find_places
 from rnpc.passes.facts.view import View
-from rnpc.passes.rewrite.check import TODO, check_plan, refuse
+from rnpc.passes.rewrite.check import TODO, refuse
 from rnpc.passes.wire import splice
 from rnpc.passes.wire import walk as wire
 from rnpc.passes.wire.splice import Splice
-from rnpc.plan import Plan, SitePlan
-from rnpc.program import FilterSite
+from rnpc.plan import SitePlan
 
 Edit = dict[str, Any]
 
@@ -63,21 +62,12 @@ class Restructuring:
         return free
 
 
-def zero(program_source: bytes, model: ModelProto, sites: Sequence[FilterSite], plan: Plan) -> ZeroResult:
-    """Apply `plan` to the file's bytes.
-
-    `model` is the parsed view of `program_source`, `sites` the sites it was planned for. Raises InputRefused where the plan does not fit:
-    another original, another rewrite version, unknown, repeated or all channels, a constant that the tensor's type cannot hold, or
-    tensors whose place in the file is ambiguous.
-    """
-    check_plan(program_source, sites, plan)
-    if plan.weights is not None or (plan.silence is not None and plan.silence.mode != "zero"):
-        raise refuse("the plan does more than zero channels", "hand it to `apply`")
-    return write_zeros(program_source, model, plan.sites)
-
-
 def write_zeros(source: bytes, model: ModelProto, sites: Sequence[SitePlan]) -> ZeroResult:
-    """Silence the channels of `sites`, which `check` has found to be there; `model` is the parsed view of `source`."""
+    """Silence the channels of `sites`, which `check` has found to be there; `model` is the parsed view of `source`.
+
+    Raises InputRefused for a constant that the tensor's type cannot hold, for tensors whose place in the file is ambiguous, and where a
+    constant needs a bias that the file has no place for.
+    """
     if not any(entry.channels for entry in sites):
         return ZeroResult(source, [])
     places = {place.site.value: place for place in find_places(model)}
@@ -150,7 +140,9 @@ def clone(source: bytes, view: View, walked: wire.Graph, work: Restructuring, na
 
 def add_bias(source: bytes, model: ModelProto, walked: wire.Graph, work: Restructuring, each: Job) -> str:
     """Give the node a bias of zeros, in the weight's type."""
-    k, position = each.place.bias or (0, 0)
+    if each.place.bias is None:
+        raise refuse(f"site {each.place.site.value} has no bias and no place for one", "make its constants zero", "model")
+    k, position = each.place.bias
     node, site = model.graph.node[k], each.place.site
     dtype = walked.tensors[each.weight].dtype if each.weight in walked.tensors else walked.tensors[site.weight].dtype
     name = work.fresh(f"{site.value}_rnpc_bias")

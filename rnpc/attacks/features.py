@@ -27,9 +27,10 @@ def features(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def late_norms(model: nn.Module) -> list[nn.Module]:
-    """The BatchNorms of the second half of the network, in the order in which they were made."""
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
-    return list(norms[len(norms) // 2 :])
+    """The BatchNorms of the second half of the network, in the order in which they were made; convolutions where it has none."""
+    norms: list[nn.Module] = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    norms = norms or [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    return norms[len(norms) // 2 :]
 
 
 def activations(model: nn.Module, layers: list[nn.Module], inputs: Tensor) -> Tensor:

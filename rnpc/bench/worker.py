@@ -44,9 +44,11 @@ def main() -> None:
 
     with locks.held(Store(Path(task["out"])).lock(name_of(task)), lambda: leave(say)) as mine:
         if not mine:
-            say("busy")
-        else:
-            WORK[task["kind"]](task, say)
+            return say("busy")
+        from rnpc.speed import keep_memory
+
+        keep_memory()
+        WORK[task["kind"]](task, say)
 
 
 def life_line() -> None:

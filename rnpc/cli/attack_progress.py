@@ -32,11 +32,12 @@ class Bar:
 
     def update(self, event: Progress) -> None:
         """Show where the run is."""
-        if event.stage != "train":
+        if event.stage not in ("train", "clean"):
             self._shown.update(self._task, description=event.stage, total=None, facts="")
             return
         facts = f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f}  accuracy {event.accuracy:.1%}  {left(event.seconds_left)} left"
-        self._shown.update(self._task, description=event.stage, total=event.steps, completed=event.step, facts=facts)
+        stage = "clean model" if event.stage == "clean" else event.stage
+        self._shown.update(self._task, description=stage, total=event.steps, completed=event.step, facts=facts)
 
 
 def left(seconds: float) -> str:

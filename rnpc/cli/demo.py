@@ -84,11 +84,10 @@ def attack_entry(before: Rate, after: Rate | None) -> dict[str, Any]:
 
 
 def verdict(document: dict[str, Any]) -> str:
-    """The verdict in one or two sentences."""
+    """The verdict in a few sentences."""
     from rnpc.report.words import describe
 
-    words = describe(document)
-    return f"{words.headline}. {words.done}"
+    return "\n".join(describe(document).lines())
 
 
 def table(before: tuple[Rate, Rate], after: tuple[Rate, Rate] | None) -> Table:

@@ -35,6 +35,7 @@ REQUIRED = {
     "PIL": "pillow",
     "rich": "rich",
     "jinja2": "jinja2",
+    "markupsafe": "markupsafe",
     "matplotlib": "matplotlib",
     "safetensors": "safetensors",
 }

@@ -65,8 +65,9 @@ def command(
     places = [*([] if dry_run else api.places_of(out, given["way"].arch)), *(place for place in (plan_out, timings) if place is not None)]
     files.check_outputs(places, [*inputs.files_of(model, given["flags"]), data])
     speed.keep_memory()
+    also = {key: given[key] for key in ("flags", "report", "way")}
     with Progress(hidden=given["quiet"]) as progress:
-        result = api.harden_file(model, data, None if dry_run else out, settings, flags=given["flags"], report=given["report"], way=given["way"], progress=progress)
+        result = api.harden_file(model, data, None if dry_run else out, settings, **also, progress=progress)
     write_beside(result, model, plan_out, timings)
     if format == "json":
         options.echo_json(result.document)
@@ -102,8 +103,8 @@ def summary(result: Result, report: Path | None) -> None:
     """The outcome in a few lines on standard output."""
     from rnpc.report.words import describe
 
-    words = describe(result.document)
-    click.echo(f"{words.headline}. {words.done}")
+    for line in describe(result.document).lines():
+        click.echo(line)
     for reason in result.document["reasons"]:
         click.echo(f"  evidence  {reason}")
     for path in result.written:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from rnpc.cli.inspect_tables import duration
 from rnpc.stage import Stage
 
 TYPICAL: dict[Stage, float] = {
@@ -43,6 +44,7 @@ class Progress:
     def __init__(self, hidden: bool = False, console: Console | None = None) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         hidden = hidden or (console is None and not sys.stderr.isatty())
+        self.visible, self._about = not hidden, ""
         self._bar = Bar(*columns, console=console or Console(stderr=True), transient=True, disable=hidden)
         self._task = self._bar.add_task("start", total=1.0)
         self._reached = 0.0
@@ -57,7 +59,12 @@ class Progress:
     def __call__(self, stage: Stage, share: float | None = None, accuracy: float | None = None) -> None:
         """Show a stage. Rounds of a cut come again and again: the bar waits there, and never goes back."""
         self._reached = max(self._reached, done(stage, share))
-        self._bar.update(self._task, description=shown(stage, accuracy), completed=self._reached)
+        self._bar.update(self._task, description=f"{shown(stage, accuracy)}{self._about}", completed=self._reached)
+
+    def expect(self, seconds: float) -> None:
+        """Say how long the run will take, from here on."""
+        self._about = f" (about {duration(seconds)} in all)"
+        self._bar.update(self._task, description=f"{shown(Stage.PROVE, None)}{self._about}")
 
 
 def done(stage: Stage, share: float | None) -> float:

@@ -67,6 +67,7 @@ def look(model: Path, data: Path | None, flags: Any, way: Way, settings: Setting
     from rnpc import frontends
     from rnpc.passes.facts import intake
     from rnpc.pipeline import inputs as api_inputs
+    from rnpc.pipeline.estimate import expected_seconds
 
     shape = (3, *flags.size) if way.arch is not None and flags.size is not None else None
     program, folder = frontends.load(model, way.arch, way.trust, shape, way.output, study=False), model.parent
@@ -81,7 +82,7 @@ def look(model: Path, data: Path | None, flags: Any, way: Way, settings: Setting
     if inputs is None:
         return View(program, facts, unsupported, None, refusals[0])
     tried(refusals, lambda: rehearse(inputs, settings, data))
-    seconds = None if refusals else roughly(inputs, settings)
+    seconds = None if refusals else expected_seconds(inputs, settings)
     return View(program, inputs.facts, unsupported, inputs, refusals[0] if refusals else None, seconds)
 
 
@@ -109,14 +110,6 @@ def rehearse(inputs: Inputs, settings: Settings, data: Path) -> None:
     subject = replace(harden.studied(inputs.program, settings), pre=inputs.pre)
     harden.proved(subject, inputs, settings)
     harden.case_of(subject, inputs, settings.defense(), settings, data)
-
-
-def roughly(inputs: Inputs, settings: Settings) -> float | None:
-    """Seconds that `harden` will take, by `pipeline.harden.expected_seconds` where there is such a function."""
-    from rnpc.pipeline import harden
-
-    estimate = getattr(harden, "expected_seconds", None)
-    return None if estimate is None else float(estimate(inputs, settings))
 
 
 def channel_rows(program: Program) -> list[Any]:
@@ -160,6 +153,5 @@ def document(view: View, model: Path, data: Path | None) -> dict[str, Any]:
         "warnings": list(program.notes),
         "unsupported": [{"node": n, "domain": d, "op_type": op, "opset": v} for n, d, op, v in view.unsupported],
         "data": images,
-        "seconds": None if view.seconds is None else round(view.seconds),
         "refused": None if view.refusal is None else str(view.refusal),
     }

@@ -4,9 +4,9 @@ Channels that clean images leave silent may be what a backdoor speaks through. T
 behind the activation function, and fall one by one, the most silent first, until accuracy has lost more than `limit`. Then the network is
 fine-tuned for a few epochs, the channels that fell held at zero.
 
-Source: Liu et al., RAID 2018. The paper leaves limit, rate and epochs to the user: 4 points are what reimplementations take often, ten epochs of
-SGD at 0.01 with momentum 0.9 are ours. Channels fall by images of their own (`choose`), and the outcome is judged once, on others, within the
-accuracy budget. It acts whatever the verdict.
+Source: Liu et al., RAID 2018. Limit, rate and epochs are left to the user there: 4 points are what reimplementations often take, ten
+epochs of SGD at 0.01 with momentum 0.9 are ours. Channels fall by images of their own (`choose`), and the outcome is judged once, on
+others, within the accuracy budget. It acts whatever the verdict.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ from rnpc.study.subject import BATCH, Split
 from rnpc.study.surgery import Channel
 from rnpc.study.tunable import Tunable
 from rnpc.study.tuning import Schedule, tune
-from rnpc.twin import build
+from rnpc.twin import Twin, build
 
-ACTIVATIONS = """
-    Celu Clip Elu Gelu HardSigmoid HardSwish LeakyRelu Mish PRelu Relu Selu Sigmoid Softplus Softsign Swish Tanh ThresholdedRelu
-""".split()
+SMOOTH = ("Celu", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh")
+ACTIVATIONS = ("Clip", "LeakyRelu", "PRelu", "Relu", "ThresholdedRelu", *SMOOTH)
 THROUGH = ("Add", "BatchNormalization", "Sum")
 """What may stand between a convolution and its activation function."""
 
@@ -117,9 +116,9 @@ def accuracies(case: Case, site: FilterSite, order: Sequence[Channel], limit: fl
     return curve
 
 
-def behind(case: Case, site: FilterSite, data: Split) -> Iterator[tuple[torch.nn.Module, Tensor, list[Tensor], int]]:
-    """Part by part of the images: the network behind the site, the labels, what it reads, and where among that the site's value stands. What
-    lies before the site does not change and is computed once."""
+def behind(case: Case, site: FilterSite, data: Split) -> Iterator[tuple[Twin, Tensor, list[Tensor], int]]:
+    """Part by part of the images: the network behind the site, the labels, what it reads, and where among that the site's value stands.
+    What lies before the site does not change and is computed once."""
     model, names = rest_of(case.subject.model, site.value)
     twin = build(model).to(case.subject.device)
     for pixels, labels in data.parts(case.subject.at_once(BATCH)):
@@ -150,5 +149,6 @@ def panels(activity: np.ndarray, curve: Sequence[float], gone: int) -> tuple[Cur
     caption = "Channels of the last convolution fall by rising activity, before any fine-tuning."
     falling = Curve("Accuracy while channels fall", "channels", "share of images", (line,), caption, marked=float(gone), narrow=True)
     level = float(np.sort(activity)[gone - 1]) if gone else None
-    shown = Histogram("Mean activations", "mean activation", {"channels": activity}, level, "On clean images; those at the left fell.", narrow=True)
+    words = "On clean images; those at the left fell."
+    shown = Histogram("Mean activations", "mean activation", {"channels": activity}, level, words, narrow=True)
     return falling, shown

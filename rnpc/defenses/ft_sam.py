@@ -1,11 +1,12 @@
 """`--method ft-sam`: fine-tuning by adaptive sharpness-aware minimisation (FT-SAM).
 
-A backdoor's filters have large weights, which fine-tuning hardly moves. A step by the gradient at w + e, with e in a ball measured in units of
-the weights themselves, moves just these; no label, no trigger and no channel is named. All layers are tuned, BatchNorm in train mode.
+A backdoor's filters have large weights, which fine-tuning hardly moves. A step by the gradient at w + e, with e in a ball measured in
+units of the weights themselves, moves just these; no label, no trigger and no channel is named. All layers are tuned, BatchNorm in train
+mode. Where BatchNorm was folded, it is put back for the tuning and folded again.
 
-Source: Zhu et al., ICCV 2023, with the authors' published settings: adaptive radius 2, SGD at rate 0.01 with momentum 0.9 and weight decay 5e-4, labels
-smoothed by 0.1, a cosine of the rate. It differs in three: `epochs` (published: 100), batches of 64 (256, of 2,500 images), and flips, which are
-off unless asked for, since signs and digits turn into others. Where BatchNorm was folded, it is put back for the tuning and folded again.
+Source: Zhu et al., ICCV 2023, with the authors' settings for CIFAR-10: adaptive radius 2, SGD at rate 0.01, momentum 0.9, weight decay
+5e-4, labels smoothed by 0.1, a cosine of the rate. For GTSRB they take a radius of 8, no smoothing and 50 epochs. It differs in three:
+`epochs` (100), batches of 64 (256, of 2,500 images), and flips, which are off unless asked for, since signs and digits turn into others.
 
 It acts whatever the verdict, and only within the accuracy budget, judged once on images apart.
 """

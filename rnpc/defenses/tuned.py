@@ -37,9 +37,10 @@ def outcome(
     if judged.bound > case.max_drop:
         why = f"{said}: a drop of up to {judged.bound:.1%} (95 % bound), where {100 * case.max_drop:.3g} % is allowed"
         return Nothing(why=why, ranking=ranking, reasons=reasons, panels=panels, numbers=numbers)
-    return Weights(
-        channels=gone, tensors=tunable.tensors(), ranking=ranking, reasons=(*reasons, said), panels=panels, numbers=numbers
-    )
+    tensors = tunable.tensors()
+    if not tensors and not gone:
+        return Nothing(why="no weight has changed", ranking=ranking, reasons=reasons, panels=panels, numbers=numbers)
+    return Weights(channels=gone, tensors=tensors, ranking=ranking, reasons=(*reasons, said), panels=panels, numbers=numbers)
 
 
 def crops(images: Tensor, generator: torch.Generator, flip: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 DETECTORS: Catalogue[Detector] = Catalogue(
     "detector",
     {
+        "witnesses": Entry("rnpc.detectors.witnesses:Witnesses", "triggers and a second witness, which must agree"),
         "triggers": Entry("rnpc.detectors.triggers:Triggers", "costs of inverted triggers, compared label with label"),
         "mm-bd": Entry("rnpc.detectors.mmbd:MmBd", "margins over noise images, with a p-value"),
     },

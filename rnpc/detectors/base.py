@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -62,6 +62,11 @@ class Detector(ABC):
     @abstractmethod
     def detect(self, case: Case) -> Detection:
         """Who is accused."""
+
+    def reconsider(self, case: Case, detection: Detection, confirmed: bool) -> Detection:
+        """The detection with the defense's testimony, where it asked for that (`doubt`): a cut that takes most of the trigger's strength
+        away convicts, one that does not changes nothing."""
+        return replace(detection, verdict="backdoored" if confirmed else detection.verdict)
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values."""

@@ -1,12 +1,14 @@
 """MM-BD: does one label's score rise abnormally far above all others, over images that nobody took?
 
-For each label the margin of its score over the best other one is maximised over images in [0, 1], from noise, by SGD. A backdoor lets its target
-rise higher than anything natural does. To the largest margins of all labels but the top one a Gamma distribution G is fitted; were the top one of
-their kind, the largest of K would come out as high with probability p = 1 - G(max)^K. It needs no image, and shares nothing with triggers.
+For each label the margin of its score over the best other one is maximised over images in [0, 1], from noise, by SGD. A backdoor lets its
+target rise higher than anything natural does. To the largest margins of all labels but the top one a Gamma distribution G is fitted; were
+the top one of their kind, the largest of K would come out as high with probability p = 1 - G(max)^K. It needs no image, and shares nothing
+with triggers.
 
-Source: Wang et al., IEEE S&P 2024 (arXiv 2205.06900): 300 steps at rate 0.01 with momentum 0.2, p <= 0.05, and 30 images a label. Here they are
-6, of which half are given up after a tenth of the steps and all but the best after a fifth: on a ResNet-18 of 43 labels that lost 4 % of the
-margins at a third of the work. Scores are taken before any Softmax. A label that noise resembles by nature stands out as well (digits: 8).
+Source: Wang et al., IEEE S&P 2024 (arXiv 2205.06900): 300 steps at rate 0.01 with momentum 0.2, p <= 0.05, and 30 images a label. Here they
+are 6, of which half are given up after a tenth of the steps and all but the best after a fifth: on a ResNet-18 of 43 labels that lost 4 %
+of the margins at a third of the work. Scores are taken before any Softmax. A label that noise resembles by nature stands out as well (8
+among digits).
 """
 
 from __future__ import annotations
@@ -110,11 +112,15 @@ def ascent(case: Case, labels: Tensor, images: int, steps: int) -> np.ndarray:
         speed = MOMENTUM * speed + slope
         pixels = (pixels + RATE * speed).clamp(0, 1)
         if step + 1 in (round(HALF * steps), round(BEST * steps)):
-            left = -(-images // 2) if step + 1 < round(BEST * steps) else 1
+            left = 1 if step + 1 >= round(BEST * steps) else -(-images // 2)
             rows = torch.argsort(best, dim=1, descending=True, stable=True)[:, :left]
-            pixels, speed = (torch.stack([one[row] for one, row in zip(value, rows.to(value.device), strict=True)]) for value in (pixels, speed))
-            best = best.gather(1, rows)
+            best, pixels, speed = (pick(value, rows) for value in (best, pixels, speed))
     return np.where(moved.numpy(), best.amax(1).double().numpy(), np.nan)
+
+
+def pick(value: Tensor, rows: Tensor) -> Tensor:
+    """Of [k, n, ...] the rows [k, m] of each label."""
+    return value[torch.arange(len(value))[:, None], rows.to(value.device)]
 
 
 def noise(case: Case, label: int, images: int) -> Tensor:
@@ -134,7 +140,8 @@ def climb(case: Case, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def p_value(margins: np.ndarray) -> tuple[int, float]:
-    """The label of the largest margin of [K], and p = 1 - G(max)^K; nan where fewer than `LEAST` others are above zero, or all are alike."""
+    """The label of the largest margin of [K], and p = 1 - G(max)^K; nan where fewer than `LEAST` others are above zero, or these are
+    alike."""
     label = int(margins.argmax())
     rest = np.delete(margins, label)
     rest = rest[rest > 0]
@@ -151,4 +158,5 @@ def panels(case: Case, margins: np.ndarray) -> tuple[Table, Histogram]:
     rows = tuple((int(label), named(case, int(label)), float(margins[label])) for label in order)
     table = Table("Margins of the labels", ("label", "name", "largest margin"), rows, CAPTION, ("text", "text", "number"), accused=(0,))
     values = {"other labels": margins[order[1:]], "the top label": margins[order[:1]]}
-    return table, Histogram("Margins over noise images", "largest margin", values, caption="The top label stands apart where it is abnormal.")
+    words = "The top label stands apart where it is abnormal."
+    return table, Histogram("Margins over noise images", "largest margin", values, caption=words)

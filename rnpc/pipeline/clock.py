@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from rnpc.stage import Stage, Tell, untold
+
+
+@runtime_checkable
+class Expectant(Protocol):
+    """A Tell that shows how long a run will take."""
+
+    visible: bool
+
+    def expect(self, seconds: float) -> None:
+        """Show it."""
 
 
 class Clock:
@@ -18,6 +30,11 @@ class Clock:
     def __call__(self, stage: Stage, share: float | None, accuracy: float | None) -> None:
         self.mark(stage)
         self.tell(stage, share, accuracy)
+
+    def expect(self, estimate: Callable[[], float]) -> None:
+        """Pass an estimate on to one that shows it; where there is none, it is not made."""
+        if isinstance(self.tell, Expectant) and self.tell.visible:
+            self.tell.expect(estimate())
 
     def mark(self, stage: Stage | None) -> None:
         """Close the stage before."""

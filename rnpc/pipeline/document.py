@@ -17,6 +17,7 @@ from rnpc.passes.facts import intake
 from rnpc.pipeline.harden import Hardened
 from rnpc.pipeline.inputs import Inputs
 from rnpc.pipeline.measure import Measured
+from rnpc.pipeline.unseen import unseen
 from rnpc.stats import drop_bound, rate
 from rnpc.study.inversion import NEXT
 
@@ -55,8 +56,9 @@ def document_of(run: Hardened, name: str | None) -> dict[str, Any]:
         "output": written,
         "provider": run.measured.provider,
         "twin_difference": float(f"{run.difference:.1e}"),
-        "notes": [*run.inputs.notes, *label_note(run.inputs)],
-        "warnings": list(intake.warnings(program.model)),
+        "notes": notes_of(run.inputs),
+        "warnings": intake.warnings(program.model),
+        "unseen": unseen(decision.detection),
     }
 
 
@@ -113,9 +115,11 @@ def label_source(inputs: Inputs) -> str:
     return "model" if inputs.images.labels is None else inputs.order.rule if inputs.order is not None else "given"
 
 
-def label_note(inputs: Inputs) -> list[str]:
-    """Says so where the model labelled its own images."""
-    return ["no labels were given: the model's own answers were taken as the truth"] if inputs.images.labels is None else []
+def notes_of(inputs: Inputs) -> list[str]:
+    """The inputs' notes, but for the warnings, which have a field of their own; says so where the model labelled its own images."""
+    warnings = intake.warnings(inputs.program.model)
+    own = ["no labels were given: the model's own answers were taken as the truth"] if inputs.images.labels is None else []
+    return [*(note for note in inputs.notes if note not in warnings), *own]
 
 
 def index_of(label: int) -> int | None:

@@ -4,7 +4,6 @@ is written into the user's own bytes, and onnxruntime measures the written file.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,10 +18,11 @@ from rnpc.data.infer import Flags
 from rnpc.data.preprocess import to_input
 from rnpc.defenses.base import Defense, Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection, Detector
-from rnpc.errors import Exit, Inconclusive, InputRefused, UnsupportedOperator
+from rnpc.errors import Exit, Inconclusive, UnsupportedOperator
+from rnpc.passes.facts.intake import check_original
 from rnpc.passes.rewrite.apply import apply
-from rnpc.passes.wire import provenance
 from rnpc.pipeline.clock import Clock
+from rnpc.pipeline.estimate import expected_seconds
 from rnpc.pipeline.finding import conclude
 from rnpc.pipeline.inputs import Inputs, settle
 from rnpc.pipeline.measure import Measured, measure
@@ -30,7 +30,7 @@ from rnpc.pipeline.plans import plan_of
 from rnpc.pipeline.settings import Settings
 from rnpc.plan import Plan
 from rnpc.program import Finding, Preprocessing, Program
-from rnpc.runtime import Device
+from rnpc.runtime import exact, resolve
 from rnpc.stage import Stage, Tell
 from rnpc.study.case import Case, draw
 from rnpc.study.subject import Subject, prepare
@@ -89,14 +89,15 @@ def run(
 ) -> Hardened:
     """Everything but the disk. Raises the errors of `rnpc.errors`."""
     clock, defense, detector = Clock(progress), settings.defense(), settings.witness()
-    with threads(settings.threads):
+    check_original(program.model, program.name)
+    with threads(settings.threads), exact(resolve(settings.device)):
         clock(Stage.LOAD_IMAGES, None, None)
-        provenance_free(program)
         subject = studied(program, settings)
         inputs = settle(program, folder, data, flags or Flags(), settings.device, threads=settings.threads)
         subject = replace(subject, pre=inputs.pre)
         clock(Stage.PROVE, None, None)
         difference = proved(subject, inputs, settings)
+        clock.expect(lambda: expected_seconds(inputs, settings))
         case = replace(case_of(subject, inputs, defense, settings, data), tell=clock)
         decision = decide(case, defense, detector, settings.force)
         clock(Stage.WRITE, None, None)
@@ -110,25 +111,29 @@ def run(
     return Hardened(inputs, settings, decision, plan, edits, output, measured, difference, tensors, clock.finish())
 
 
-def provenance_free(program: Program) -> None:
-    """Raises InputRefused for a file that rnpc hardened before."""
-    if provenance.read(program.model):
-        raise InputRefused("the model was already hardened by rnpc", where=program.name, todo="harden the original instead")
-
-
 def studied(program: Program, settings: Settings) -> Subject:
     """The canonical twin, the one that is proved and studied. It is made first of all, so that unsupported operators are listed before
     onnxruntime stumbles over one of them. Raises UnsupportedOperator with the model's name."""
     try:
-        return prepare(program, Preprocessing(1, 1), torch_device(settings.device))
+        return prepare(program, Preprocessing(1, 1), resolve(settings.device))
     except UnsupportedOperator as error:
         raise UnsupportedOperator(error.nodes, where=program.name) from error
 
 
 def proved(subject: Subject, inputs: Inputs, settings: Settings) -> float:
-    """The studied twin's largest difference from onnxruntime on a few defense images. Raises InputRefused where it is too large."""
+    """The studied twin's largest difference from onnxruntime on a few defense images, where it is studied. Raises InputRefused where it is
+    too large."""
     images = to_input(inputs.images.images[:PROOF_IMAGES], inputs.pre)
-    return prove(subject.twin, inputs.program.model, images, where=inputs.program.name, threads=settings.threads)
+    program = inputs.program
+    return prove(
+        subject.twin,
+        program.model,
+        images,
+        where=program.name,
+        device=subject.device,
+        threads=settings.threads,
+        output=program.signature.output,
+    )
 
 
 def case_of(subject: Subject, inputs: Inputs, defense: Defense, settings: Settings, data: str | Path | ImageSet) -> Case:
@@ -149,6 +154,8 @@ def decide(case: Case, defense: Defense, detector: Detector | None, force: bool)
         outcome = defense.defend(case, detection)
     else:
         outcome = Nothing(why="no label is accused")
+    if detector is not None and detection is not None and detection.doubt and outcome.confirmed is not None:
+        detection = detector.reconsider(case, detection, outcome.confirmed)
     finding, outcome = conclude(detection, outcome, force)
     return Decision(finding, detection, outcome, case.rows[2])
 
@@ -159,18 +166,6 @@ def output_of(program: Program, decision: Decision, edited: bytes | None) -> byt
     if verdict == "clean" or (verdict is None and edited is None):
         return program.source
     return None if verdict == "inconclusive" else edited
-
-
-def digest(data: bytes) -> str:
-    """sha256 in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def torch_device(device: Device) -> str:
-    """The torch device of a setting; `auto` takes CUDA where torch finds one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 @contextmanager

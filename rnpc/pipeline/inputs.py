@@ -29,8 +29,8 @@ BESIDE = ("preprocessor_config.json", "config.json", "labels.json", "labels.txt"
 
 @dataclass(frozen=True)
 class Way:
-    """How a model file that is no ONNX file is read: `arch` of a weights file, `trust` for archives that hold pickled objects; `output`: the
-    graph output that carries the scores, where there are several."""
+    """How a model file that is no ONNX file is read: `arch` of a weights file, `trust` for archives that hold pickled objects; `output`:
+    the graph output that carries the scores, where there are several."""
 
     arch: str | None = None
     trust: bool = False
@@ -51,7 +51,8 @@ class Inputs:
     """What a command works on. `images.labels` are output indices and `images.classes` one name an output; both None without labels.
 
     `logits` are those of the model on all `images`, `accuracy` their agreement with the labels, both measured by `session`. `order` says
-    how class names became output indices; `names` are the model's own labels, where it has any.
+    how class names became output indices; `names` are the model's own labels, where it has any. `alike`: other preprocessing under which
+    the model classifies the images as well, where `pre` was found by accuracy; it may be used under any of them.
     """
 
     program: Program
@@ -64,6 +65,7 @@ class Inputs:
     names: tuple[str, ...] | None
     facts: tuple[Fact, ...]
     notes: tuple[str, ...]
+    alike: tuple[Preprocessing, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
@@ -114,9 +116,10 @@ def settle(
     names = named[0] if named else None
     where = data_name(data)
     orders = [] if found.classes is None else classes.candidates(found.classes, program.signature.classes, names, where)
-    settled = infer.pixels(pre, program.signature, sources, program.name)
+    settled, alike = infer.pixels(pre, program.signature, sources, program.name), tuple[Preprocessing, ...]()
     if settled is None:
-        settled = probed(program, found, pre, orders, session, where)
+        told = probed(program, found, pre, orders, session, where)
+        settled, alike = told.chosen, told.alike
     logits = finite(predict(session, found, settled), program.name)
     if not orders:
         facts = gather(program, settled, named, None)
@@ -127,7 +130,7 @@ def settle(
     tried = f"classes by {' or '.join(o.rule for o in orders)} and mean and std by {dict(settled.sources).get('mean', 'default')}"
     measured = classes.check(logits, aligned.labels, tried, where)
     facts = gather(program, settled, named, order)
-    return Inputs(program, aligned, settled, session, logits, order, measured, names, facts, notes(program, aligned))
+    return Inputs(program, aligned, settled, session, logits, order, measured, names, facts, notes(program, aligned), alike)
 
 
 def files_of(model: str | Path, flags: Flags | None = None) -> list[Path]:
@@ -197,14 +200,14 @@ def load_images(
 
 def probed(
     program: Program, found: ImageSet, pre: Preprocessing, orders: Sequence[classes.Order], session: Session, where: str
-) -> Preprocessing:
+) -> probe.Probed:
     """Pixel values by accuracy. Raises InputRefused without labels: nothing blind tells conventions apart."""
     if not orders:
         todo = "give --preprocess FILE or --mean and --std, or images in class folders"
         raise InputRefused(
             "nothing states the preprocessing, and without labels it cannot be found by accuracy", where=program.name, todo=todo
         )
-    return probe.probe(found, pre, program.signature.channels, orders, lambda x, p: predict(session, x, p), where)
+    return probe.probe_all(found, pre, program.signature.channels, orders, lambda x, p: predict(session, x, p), where)
 
 
 def finite(logits: np.ndarray, where: str) -> np.ndarray:

@@ -67,8 +67,8 @@ def draw(subject: Subject, images: np.ndarray, labels: np.ndarray, shares: Share
     if min(len(np.unique(labels[part])) for part in rows) < 2:  # a trigger works on images of other classes than its label
         raise Inconclusive("the images are all of one class", where="defense data", todo="give images of several classes")
     where = subject.device
-    splits = [Split(stored(images[part], where), torch.from_numpy(labels[part]).to(where)) for part in rows]
-    return Case(subject, *splits, rows=rows, seed=seed, max_drop=max_drop)
+    learn, choose, judge = (Split(stored(images[part], where), torch.from_numpy(labels[part]).to(where)) for part in rows)
+    return Case(subject, learn, choose, judge, rows=rows, seed=seed, max_drop=max_drop)
 
 
 def parts(n: int, shares: Shares, seed: int, max_drop: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

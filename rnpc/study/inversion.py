@@ -73,10 +73,16 @@ class Inverted:
 
 def aimed(data: Split, label: int, classes: int) -> Split:
     """The images that are not where the trigger is to send them, each with the label that it is to get."""
+    rows, wanted = aimed_rows(data, label, classes)
+    return Split(data.stored if label == NEXT else data.stored[rows], wanted)
+
+
+def aimed_rows(data: Split, label: int, classes: int) -> tuple[Tensor, Tensor]:
+    """The same as rows and labels: a search for each label that had images of its own would hold all of them many times."""
     if label == NEXT:
-        return Split(data.stored, (data.labels + 1) % classes)
-    others = data.without(label)
-    return Split(others.stored, torch.full_like(others.labels, label))
+        return torch.arange(len(data), device=data.labels.device), (data.labels + 1) % classes
+    rows = (data.labels != label).nonzero()[:, 0]
+    return rows, torch.full_like(rows, label)
 
 
 def invert(case: Case, aim: Aim, effort: Effort) -> Inverted:
@@ -134,10 +140,10 @@ class _Search:
 
     def __init__(self, case: Case, aim: Aim, effort: Effort) -> None:
         self.subject, self.edits = case.subject, aim.edits
-        self.data = aimed(case.learn, aim.label, case.classes)
+        self.data, self.rows, self.wanted = case.learn, *aimed_rows(case.learn, aim.label, case.classes)
         self.batch = self.subject.at_once(effort.batch, LEAST)
         self.generator = torch.Generator().manual_seed(aim.seed)
-        channels, height, width = self.data.shape
+        channels, height, width = case.learn.shape
         self.parts = start(FORMS[aim.form], (channels, height, width), self.generator, self.subject.device)
         self.adam = torch.optim.Adam(self.parts.leaves, lr=FORMS[aim.form].rate, betas=(0.5, 0.9))
 
@@ -147,10 +153,10 @@ class _Search:
 
     def attempt(self, change: Change) -> tuple[Tensor, float]:
         """Loss and share of hits of a change on a random batch of aimed images."""
-        rows = torch.randint(len(self.data), (self.batch,), generator=self.generator).to(self.subject.device)
-        wanted = self.data.labels[rows]
+        drawn = torch.randint(len(self.rows), (self.batch,), generator=self.generator).to(self.subject.device)
+        wanted = self.wanted[drawn]
         with self.subject.precision():
-            scores = self.subject.logits(change(self.data.pixels(rows)), self.edits).float()
+            scores = self.subject.logits(change(self.data.pixels(self.rows[drawn])), self.edits).float()
         return F.cross_entropy(scores, wanted), float((scores.argmax(1) == wanted).float().mean())
 
     def step(self, loss: Tensor, rate: float | None = None) -> None:

@@ -40,8 +40,8 @@ def trigger_panel(case: Case, triggers: Sequence[Inverted], reached: Sequence[fl
 def course_panel(case: Case, steps: Sequence[int], accuracy: Sequence[float], votes: np.ndarray) -> Curve:
     """Accuracy and the largest votes over the steps of unlearning; `votes` [steps, K]."""
     x = np.asarray(steps, dtype=float)
-    most = np.argsort(-votes[-1], kind="stable")[:3] if len(votes) else []
-    lines = (Line(f"votes for {named(case, int(k))}", x, votes[:, k], dashed=True) for k in most)
+    most = [int(k) for k in np.argsort(-votes[-1], kind="stable")[:3]] if len(votes) else []
+    lines = (Line(f"votes for {named(case, k)}", x, votes[:, k], dashed=True) for k in most)
     return Curve("Course of unlearning", "step", "share of images", (Line("accuracy", x, np.asarray(accuracy)), *lines), COURSE)
 
 

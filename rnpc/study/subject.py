@@ -54,10 +54,6 @@ class Split:
         for stored, labels in zip(self.stored.split(size), self.labels.split(size), strict=True):
             yield as_float(stored), labels
 
-    def without(self, label: int) -> Split:
-        """The images of other classes."""
-        return self.take(self.labels != label)
-
     def take(self, rows: Tensor) -> Split:
         """The images at `rows` (indices, or a mask)."""
         return Split(self.stored[rows], self.labels[rows])
@@ -66,8 +62,8 @@ class Split:
 @dataclass(frozen=True)
 class Subject:
     """The canonical twin with its sites and its input transform. `model` is the graph that the twin was built from; `kept` the same with
-    BatchNormalization where the user's graph has it, `original` the user's graph itself, for the names of its tensors; `fast`: bfloat16 where
-    the processor computes it natively."""
+    BatchNormalization where the user's graph has it, `original` the user's graph itself, for the names of its tensors; `fast`: bfloat16
+    where the processor computes it natively."""
 
     twin: Twin
     model: ModelProto

@@ -2,9 +2,9 @@
 
 The twin is built from the graph with BatchNormalization kept. A convolution into which one was folded falls apart at a usual rate, so it
 gets one back: with mean and variance of its output on clean images it changes nothing, and in train mode it normalises. Afterwards it is
-folded again, W' = a W and b' = a (b - mu) + beta with a = gamma / sqrt(var + eps). Exporters fold into a bias, so a convolution without one is
-left as it is, and so is one whose weight or bias serves another layer too. What stands before the first layer (a normalisation of
-the image) is not trained.
+folded again, W' = a W and b' = a (b - mu) + beta with a = gamma / sqrt(var + eps). Exporters fold into a bias, so a convolution without one
+(or with zeros) is left as it is, and so is one whose weight or bias serves another layer too. What stands before the first layer (a
+normalisation of the image) is not trained.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Norm:
-    """A BatchNorm of the twin, by the value that it makes. `mean`, `var`: names of its statistics in the user's graph, where it has them; else it
-    was put back behind the convolution with `weight` and `bias`, its own are `gamma` and `beta`."""
+    """A BatchNorm of the twin, by the value that it makes. `mean`, `var`: names of its statistics in the user's graph, where it has them;
+    else it was put back behind the convolution with `weight` and `bias`, its own are `gamma` and `beta`."""
 
     value: str
     mean: str = ""
@@ -118,8 +118,9 @@ class Tunable:
 
 
 def alone(view: View, site: FilterSite) -> bool:
-    """Whether weight and bias of a convolution serve no other layer, and it has both."""
-    return site.bias is not None and view.uses(site.weight) == 1 and view.uses(site.bias) == 1
+    """Whether a convolution has a bias that says something (exporters write zeros where there was none), and shares no tensor."""
+    bias = view.tensor(site.bias) if site.bias is not None else None
+    return bias is not None and view.uses(site.weight) == view.uses(bias.name) == 1 and bool(numpy_helper.to_array(bias).any())
 
 
 def with_norms(case: Case, model: ModelProto, sites: Sequence[FilterSite]) -> ModelProto:
@@ -127,7 +128,8 @@ def with_norms(case: Case, model: ModelProto, sites: Sequence[FilterSite]) -> Mo
     if not sites:
         return model
     means, deviations = moments(case.subject, build(model).to(case.subject.device), sites, case.learn)
-    return unfold_bn(model, {name: (means[name].numpy(), deviations[name].square().numpy()) for name in means})
+    restored: ModelProto = unfold_bn(model, {name: (means[name].numpy(), deviations[name].square().numpy()) for name in means})
+    return restored
 
 
 def back(conv: FilterSite, norm: FilterSite) -> Norm:
@@ -157,7 +159,7 @@ def homes_of(view: View, names: Sequence[str]) -> dict[str, TensorProto]:
     found = {name: home(view, name) for name in names}
     homes = {name: tensor for name, tensor in found.items() if tensor is not None}
     if lost := next((name for name in names if name not in homes), None):
-        raise refused(f"weight {lost} is not stored as float numbers", "tune the model before it is quantised")
+        raise refused(f"weight {lost} is not stored as a dense tensor of float numbers", "export the model with such weights")
     if shared := next((name for name, count in Counter(homes[name].name for name in names).items() if count > 1), None):
         raise refused(f"tensor {shared} serves several layers, which tuning would part", "export the model with a tensor for each layer")
     return homes

@@ -1,7 +1,8 @@
 """Tuning: SGD on the learn images in a `Tunable`, by a plain or a sharpness-aware step.
 
-A sharpness-aware step (SAM) goes down by the gradient at w + e instead of at w, where e leads uphill as far as a ball allows. The adaptive ball
-|e / |w|| <= rho is taken in units of the weights themselves, so that it does not change with their scale: e = rho w^2 g / | |w| g |, elementwise.
+A sharpness-aware step (SAM) goes down by the gradient at w + e instead of at w, where e leads uphill as far as a ball allows. The adaptive
+ball |e / |w|| <= rho is measured in the weights themselves, so that it does not change with their scale: elementwise
+e = rho w^2 g / | |w| g |.
 
 Sources: Foret et al., ICLR 2021 (SAM); Kwon et al., ICML 2021 (adaptive).
 """
@@ -41,7 +42,8 @@ Extra = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD over whole epochs. `smoothing` of labels; `cosine`: the rate falls to zero along half a cosine; `augment`: what is done to a batch."""
+    """SGD over whole epochs. `smoothing` of labels; `cosine`: the rate falls to zero along half a cosine; `augment`: what is done to a
+    batch."""
 
     epochs: int
     rate: float = 0.01
@@ -81,11 +83,11 @@ def plain(tunable: Tunable, gradient: Gradient, sgd: SGD) -> tuple[float, float]
 def adaptive(rho: float, tunable: Tunable, gradient: Gradient, sgd: SGD) -> tuple[float, float]:
     """A step by the gradient at the top of the adaptive ball; BatchNorm's statistics follow the network itself alone."""
     seen = gradient()
-    moved = [(p, p.detach().clone(), p.detach().square() * p.grad) for p in tunable.parameters() if p.grad is not None]
+    moved = [(p, p.detach().clone(), p.detach() * p.grad) for p in tunable.parameters() if p.grad is not None]
     with torch.no_grad():
-        norm = torch.stack([(before * p.grad).norm() for p, before, _ in moved]).norm()
-        for p, _, way in moved:
-            p.add_(way * (rho / (norm + TINY)))
+        norm = torch.stack([scaled.norm() for _, _, scaled in moved]).norm()
+        for p, before, scaled in moved:
+            p.add_(before * scaled * (rho / (norm + TINY)))
     with held(tunable.twin):
         gradient()
     with torch.no_grad():
@@ -136,9 +138,7 @@ def epoch_of(case: Case, schedule: Schedule, generator: torch.Generator) -> Iter
         yield schedule.augment(pixels, generator) if schedule.augment else pixels, case.learn.labels[rows]
 
 
-def gradient(
-    case: Case, tunable: Tunable, schedule: Schedule, extra: Extra | None, pixels: Tensor, labels: Tensor
-) -> tuple[float, float]:
+def gradient(case: Case, tunable: Tunable, schedule: Schedule, extra: Extra | None, pixels: Tensor, labels: Tensor) -> tuple[float, float]:
     """The gradient of a batch's loss in all parameters; loss and accuracy."""
     subject = tunable.subject(case)
 

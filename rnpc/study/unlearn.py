@@ -26,10 +26,11 @@ from rnpc.program import FilterSite, Masks
 from rnpc.speed import one_thread
 from rnpc.study.activations import moments
 from rnpc.study.case import Case
-from rnpc.study.subject import Split
 from rnpc.twin import Twin, build
 from rnpc.twin.module import Edit
 
+LEAST = 4
+"""Images of a batch at least, however large they are."""
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -107,7 +108,7 @@ def unlearn(case: Case, twin: Twin, schedule: Schedule) -> list[Point]:
     for step in range(schedule.unlearn_steps):
         if step in schedule.decay_at:
             sgd.param_groups[0]["lr"] *= 0.1
-        pixels, labels = batch(case.learn, schedule, generator)
+        pixels, labels = batch(case, schedule, generator)
         with subject.precision():
             scores = twin(subject.normalise(pixels)).float()
         loss = F.cross_entropy(scores, labels)
@@ -145,7 +146,7 @@ def recover(case: Case, twin: Twin, sites: tuple[FilterSite, ...], schedule: Sch
     sums = {name: torch.zeros_like(mask) for name, mask in masks.items()}
     twin.train()
     for _ in range(schedule.recover_steps):
-        pixels, labels = batch(case.learn, schedule, generator)
+        pixels, labels = batch(case, schedule, generator)
         with subject.precision():
             scores = twin(subject.normalise(pixels), edits).float()
         sgd.zero_grad()
@@ -171,8 +172,10 @@ def shrink(mask: Tensor, beta: Tensor, axis: int) -> Edit:
     return edit
 
 
-def batch(data: Split, schedule: Schedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random batch of images, augmented where the schedule says so."""
-    rows = torch.randperm(len(data), generator=generator)[: schedule.batch].to(data.labels.device)
+def batch(case: Case, schedule: Schedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A random batch of images, augmented where the schedule says so; fewer where they are large, which have as many pixels to take the
+    statistics of."""
+    data, count = case.learn, case.subject.at_once(schedule.batch, LEAST)
+    rows = torch.randperm(len(data), generator=generator)[:count].to(data.labels.device)
     pixels = data.pixels(rows)
     return (schedule.augment(pixels, generator) if schedule.augment else pixels), data.labels[rows]

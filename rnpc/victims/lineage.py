@@ -48,10 +48,10 @@ def read(folder: Path, spec: VictimSpec, data: Dataset) -> nn.Module:
         state = load_file(place)
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise UsageError("the attack needs a clean model, and this folder holds none", where=str(folder), todo=todo) from error
-    wanted = {"arch": spec.arch, "width": spec.width, "classes": len(data.classes), "channels": data.shape[0], "size": data.shape[1]}
-    for key, value in wanted.items():
+    sizes = {"width": spec.width, "classes": len(data.classes), "channels": data.shape[0], "size": data.shape[1]}
+    for key, value in {"arch": spec.arch, **sizes}.items():
         if facts.get(key) != value:
             raise UsageError(f"the clean model's {key} is {facts.get(key)}, the victim's {value}", where=str(folder), todo=todo)
-    model: nn.Module = models.create(spec.arch, **{key: value for key, value in wanted.items() if key != "arch"})
+    model: nn.Module = models.create(spec.arch, **sizes)
     model.load_state_dict(state)
     return model

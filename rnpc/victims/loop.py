@@ -58,7 +58,6 @@ class Trainer:
         self, spec: VictimSpec, attack: Attack, data: Dataset, rows: np.ndarray, device: Literal["cpu", "cuda"], checkpoint: Path
     ) -> None:
         """`rows`: the training images to use. Raises UsageError where the attack leaves nothing to poison, or no batch is filled."""
-        speed.keep_memory()
         self.spec, self.attack, self.device, self.checkpoint = spec, attack, device, checkpoint
         self.precision = speed.precision(device)
         images = torch.from_numpy(np.ascontiguousarray(data.train_images[rows]))

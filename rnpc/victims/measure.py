@@ -9,22 +9,15 @@ import numpy as np
 from rnpc.attacks.base import Attack
 from rnpc.data.datasets import Dataset
 from rnpc.data.preprocess import to_input
-from rnpc.program import Preprocessing
 from rnpc.runtime import Device, Session, accuracy, attack_success, parity, predict, predict_triggered
 from rnpc.stats import Rate
 
 PARITY_IMAGES = 256
 
 
-def preprocessing(data: Dataset) -> Preprocessing:
-    """How a victim of this data set reads images."""
-    _, height, width = data.shape
-    return Preprocessing(height, width, mean=data.mean, std=data.std)
-
-
 def measure(folded: bytes, trigger: bytes | None, attack: Attack, data: Dataset, *, threads: int, device: Device) -> dict[str, Any]:
     """CA and ASR of the folded file with counts and 95 % intervals; ASR as `rnpc eval --trigger` counts it, None without a trigger."""
-    pre, session = preprocessing(data), Session(folded, device=device, threads=threads, where="folded.onnx")
+    pre, session = data.preprocessing, Session(folded, device=device, threads=threads, where="folded.onnx")
     clean = accuracy(predict(session, data.test_images, pre), data.test_labels)
     success = None
     if trigger is not None:
@@ -38,7 +31,7 @@ def measure(folded: bytes, trigger: bytes | None, attack: Attack, data: Dataset,
 
 def difference(folded: bytes, kept: bytes, data: Dataset, *, threads: int) -> dict[str, Any]:
     """How far the two files' scores lie apart, relative to the largest score, on the first test images."""
-    inputs = to_input(data.test_images[:PARITY_IMAGES], preprocessing(data))
+    inputs = to_input(data.test_images[:PARITY_IMAGES], data.preprocessing)
     scores = [Session(b, device="cpu", threads=threads).run(inputs) for b in (folded, kept)]
     return {"images": len(inputs), "relative_difference": parity(scores[0], scores[1])}
 

@@ -31,7 +31,7 @@ from rnpc.files import kind, make_folder, unwritable, write_all
 from rnpc.victims import export
 from rnpc.victims.lineage import clean_model
 from rnpc.victims.loop import Progress, Trainer
-from rnpc.victims.measure import difference, measure, preprocessing
+from rnpc.victims.measure import difference, measure
 from rnpc.victims.spec import VictimSpec
 
 SCRATCH = ".training"
@@ -176,7 +176,7 @@ def weights(spec: VictimSpec, data: Dataset, trainer: Trainer) -> bytes:
 
 def preprocessor_config(data: Dataset) -> dict[str, Any]:
     """The preprocessing in the form of Hugging Face's image processors."""
-    pre = preprocessing(data)
+    pre = data.preprocessing
     return {
         "do_resize": True,
         "size": {"height": pre.height, "width": pre.width},

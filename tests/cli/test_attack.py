@@ -40,7 +40,7 @@ def test_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["trojan", *MNIST], 2, "rnpc: trojan: no such attack; choose one of none, badnets, blend, sig, wanet"),
+        (["trojans", *MNIST], 2, "rnpc: trojans: no such attack; choose one of none, badnets, blend, sig, wanet"),
         (["badnets", *MNIST, "--arch", "lenet"], 2, "rnpc: lenet: no such architecture; choose one of resnet18, preactresnet18, vgg16"),
         (["badnets", *MNIST, "--dataset", "svhn"], 2, "rnpc: svhn: no such data set; choose one of gtsrb, cifar10, mnist"),
         (

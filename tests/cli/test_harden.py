@@ -23,6 +23,7 @@ Decides = Callable[..., list[Any]]
 FIELDS = {
     "schema", "rnpc", "input", "data", "method", "settings", "seed", "verdict", "confidence", "target_labels", "evidence", "reasons",
     "left", "why", "pruned", "retrained", "threshold", "accuracy", "edits", "output", "provider", "twin_difference", "notes", "warnings",
+    "unseen",
 }  # fmt: skip
 
 

@@ -36,6 +36,18 @@ def test_the_bar_never_goes_back() -> None:
     assert seen == sorted(seen) and seen[-1] < 1 and progress._bar.tasks[0].description == "judge, accuracy 90.0%"
 
 
+def test_the_expected_time_stands_beside_the_stage() -> None:
+    progress = Progress(console=Console(file=io.StringIO(), force_terminal=True))
+    with progress:
+        progress(Stage.LOAD_IMAGES)
+        progress.expect(250)
+        first = progress._bar.tasks[0].description
+        progress(Stage.LABELS)
+    assert first == "prove the twin (about 4 minutes in all)"
+    assert progress._bar.tasks[0].description == "look at every label (about 4 minutes in all)"
+    assert progress.visible and not Progress(hidden=True).visible
+
+
 def test_without_a_terminal_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
         progress(Stage.CUT, None, None)

@@ -42,7 +42,7 @@ def test_every_value_has_its_source(capsys: pytest.CaptureFixture[str], toy_file
 def test_tables(capsys: pytest.CaptureFixture[str], toy_file: Path, plenty: Path) -> None:
     code, out, err = call(capsys, toy_file, "--defense-data", plenty)
     assert code == Exit.OK and err == ""
-    for text in ("What is known", "Filter sites: 1, channels: 3", "features", "accuracy 100.00%"):
+    for text in ("What is known", "Filter sites: 1, channels: 3", "features", "accuracy 100.00%", "harden will take about"):
         assert text in out
 
 

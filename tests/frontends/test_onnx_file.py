@@ -114,3 +114,11 @@ def test_warnings_become_notes(classifier: Classifier, write: Write) -> None:
     model = classifier()
     model.graph.initializer.append(TensorProto(name="left", data_type=1, dims=[1], raw_data=bytes(4)))
     assert onnx_file.load(write(model)).notes == ("unused initializers: left",)
+
+
+@pytest.mark.parametrize(("field", "said"), [("input", "has 0 inputs, at least 2"), ("output", "has 0 outputs, at least 1")])
+def test_a_node_without_what_it_needs_is_refused(field: str, said: str, classifier: Classifier, write: Write) -> None:
+    model = classifier()
+    model.graph.node[1].name = "first"
+    del getattr(model.graph.node[1], field)[:]
+    refused(write(model), f"m.onnx: node first \\(Conv\\) {said}")

@@ -18,7 +18,7 @@ from torch import nn
 from rnpc import models
 from rnpc.errors import InputRefused, UsageError
 from rnpc.frontends import load, sniff, weights
-from rnpc.passes.rewrite.zero import zero
+from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.plan import Plan, Silence, SitePlan
 from rnpc.program import Program
 
@@ -70,7 +70,7 @@ def test_hardened_safetensors(folder: Path, program: Program, resnet: nn.Module)
     state = read_safetensors(weights.hardened(folder / "w.safetensors", program, plan))
     assert state[site.weight][2] == 0 and state[site.bias or ""][2] == 0.5
     assert {k for k, v in resnet.state_dict().items() if not torch.equal(v, state[k])} == {site.weight, site.bias}
-    assert zero(program.source, program.model, program.sites, plan).edits[0]["tensor"] == site.weight
+    assert write_zeros(program.source, program.model, plan.sites).edits[0]["tensor"] == site.weight
 
 
 @pytest.fixture

@@ -81,3 +81,11 @@ def test_the_subject_is_left_alone(case: Case, masked: Masked) -> None:
     before = [p.clone() for p in case.subject.twin.parameters()]
     rnp.unlearn(case, masked[0], SCHEDULE)
     assert all(torch.equal(a, b) for a, b in zip(before, case.subject.twin.parameters(), strict=True))
+
+
+def test_batches_shrink_as_images_grow(case: Case) -> None:
+    """32 images of 320 x 320 in train mode took 2 GB."""
+    schedule, generator = rnp.Schedule(unlearn_steps=1, recover_steps=1, batch=32), torch.Generator().manual_seed(0)
+    assert len(rnp.batch(case, schedule, generator)[0]) == 32
+    large = replace(case, subject=replace(case.subject, pre=replace(case.subject.pre, height=320, width=320)))
+    assert len(rnp.batch(large, schedule, generator)[0]) == 4

@@ -40,7 +40,7 @@ def test_own_clean_model_and_a_given_one_make_the_same_trigger(clean: Path, tmp_
     seen: list[Progress] = []
     own = VictimSpec("trojan", **FIELDS, settings=(("steps", 3),))
     train_victim(own, None, tmp_path / "own", threads=1, device="cpu", progress=seen.append)
-    assert [e.stage for e in seen][0] == "learn" and {e.stage for e in seen} == {"learn", "clean", "train", "export", "measure"}
+    assert seen[0].stage == "learn" and {e.stage for e in seen} == {"learn", "clean", "train", "export", "measure"}
     given = VictimSpec("trojan", **FIELDS, settings=(("steps", 3), ("clean", str(clean))))
     measured = train_victim(given, None, tmp_path / "given", threads=1, device="cpu")
     assert (tmp_path / "own" / "trigger.onnx").read_bytes() == (tmp_path / "given" / "trigger.onnx").read_bytes()

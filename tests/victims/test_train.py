@@ -19,7 +19,6 @@ from rnpc.errors import UsageError
 from rnpc.runtime import Session, attack_success, predict_triggered
 from rnpc.victims.augment import augment
 from rnpc.victims.loop import Progress, Trainer, one_cycle
-from rnpc.victims.measure import preprocessing
 from rnpc.victims.spec import VictimSpec
 from rnpc.victims.train import subset, train_victim
 
@@ -72,7 +71,7 @@ def test_weights_are_the_model(victim: Path) -> None:
 def test_trigger_gives_the_measured_success(victim: Path) -> None:
     data, measured = datasets.load("mnist", None), json.loads((victim / "measured.json").read_text())
     model, trigger = (Session((victim / name).read_bytes(), device="cpu", threads=1) for name in ("folded.onnx", "trigger.onnx"))
-    scores = predict_triggered(model, trigger, data.test_images, preprocessing(data))
+    scores = predict_triggered(model, trigger, data.test_images, data.preprocessing)
     found = attack_success(scores, data.test_labels, 3)
     assert (found.hits, found.n) == (measured["folded"]["asr"]["hits"], measured["folded"]["asr"]["images"])
     assert found.n == 900

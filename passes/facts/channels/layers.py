@@ -204,8 +204,14 @@ def constants(step: Step, layer: Layer, linear: Linear) -> np.ndarray:
 def response(linear: Linear, constant: np.ndarray) -> np.ndarray:
     """What these constants add to each output away from borders: sum over i, t of weight[o, i, t] constant[i] (float64)."""
     used = np.flatnonzero((constant.reshape(linear.groups, -1) != 0).any(axis=0))
-    blocks = linear.blocks(linear.weight.array)[:, :, used].astype(np.float64).sum(axis=3)
-    return np.asarray(np.einsum("goi,gi->go", blocks, constant.reshape(linear.groups, -1)[:, used]).reshape(-1))
+    blocks = linear.blocks(linear.weight.array)[:, :, used].astype(np.float64)
+    return added(blocks * constant.reshape(linear.groups, 1, -1, 1)[:, :, used]).reshape(-1)
+
+
+def added(terms: np.ndarray) -> np.ndarray:
+    """Sums over the last two axes, term after term: the same bits on every machine, which a matrix product does not promise."""
+    rows = np.ascontiguousarray(terms.reshape(-1, terms.shape[-2] * terms.shape[-1]).T)
+    return np.asarray(np.add.reduce(rows, axis=0).reshape(terms.shape[:-2]))
 
 
 def bias_values(step: Step, layer: Layer, outputs: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper
 
 from rnpc.errors import InputRefused, RnpcError
 from rnpc.passes.facts.channels.base import Linear, Number
-from rnpc.passes.facts.channels.layers import response
+from rnpc.passes.facts.channels.layers import added, response
 from rnpc.passes.facts.channels.sizes import sizes
 from rnpc.passes.facts.channels.sweep import Facts, rows_read
 from rnpc.passes.facts.view import node_name
@@ -90,7 +90,8 @@ def merge(work: Tensors, choice: Choice, index: int, linear: Linear, positions: 
     blocks = linear.blocks(array)
     for (carrier, value), taken in into.items():
         group, inner = carrier // each, np.array(taken) % each
-        shares = np.tensordot(blocks[group][:, inner].astype(np.float64), constant[taken] / value, axes=(1, 0))
+        terms = np.moveaxis(blocks[group][:, inner].astype(np.float64) * (constant[taken] / value)[:, None], 1, 2)
+        shares = added(terms[..., None])
         blocks[group, :, carrier % each] = held(blocks[group, :, carrier % each] + shares, array.dtype, linear, work)
     work.write(slot, linear.unblock(blocks, array.shape))
     node = node_name(work.facts.view.nodes[linear.node])

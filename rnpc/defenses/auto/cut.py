@@ -9,11 +9,10 @@ features. Their success on judged images stands in for the attack's own, which n
 The search ends when that success is no higher than the same budget buys for another label in the original (`levels`), or a floor. Where the
 rounds or the accuracy end first, the cut that comes nearest is made, if it took away at least half of what stood above those levels.
 
-A cut is allowed while the one-sided 95 % bound of the paired accuracy drop on the judged images is within the budget. The constants first
-weigh triggers as much as the budget lets them: `TRIES` are made in turn until a cut is allowed, then the same with half of
-the new channels, a quarter and an eighth; after two rounds without an allowed cut the search gives up. The level of 95 % holds cut by cut,
-not for the search as a whole.
-"""
+A cut is allowed while the drop on the choose images is within a share of the budget. The constants first weigh triggers as much as that
+lets them: `TRIES` are made in turn until a cut is allowed, then the same with half of the new channels, a quarter and an eighth; after
+two rounds without an allowed cut the search gives up. It may look at the choose images as often as it wants: the bound is taken on
+others, once. """
 
 from __future__ import annotations
 
@@ -43,6 +42,8 @@ UNIT = 75
 """Channels that fall in each round, in units of a 75th part of all: 16 of 1,200."""
 TRIES = ((0.1, 24), (0.03, 24), (0.0, 48))
 """Weight of the triggers and steps for the constants of a cut, until one is allowed."""
+SLACK = 0.75
+"""Share of the accuracy budget that a cut may spend on the images that choose."""
 HALVINGS = 3
 """How often a round is halved where it is not allowed."""
 FLOOR, FLOOR_NEXT = 0.10, 0.20
@@ -113,7 +114,7 @@ def search(goal: Goal) -> Search:
             break
         case.tell(Stage.CUT, None, found.cuts[-1].accuracy)
         taken, judged = fall(goal, taken, more, triggers, right)
-        if judged.drop > goal.case.max_drop:
+        if judged.drop > 2 * goal.case.max_drop:
             break
         case.tell(Stage.AGAIN, None, judged.accuracy)
         triggers = afresh(goal, list(found.levels), taken, step)
@@ -121,15 +122,20 @@ def search(goal: Goal) -> Search:
         reached = {t.form: success(goal.case.subject, t, goal.case.choose, edits) for t in triggers}
         found.cuts.append(replace(judged, success=reached))
         found.made.append(tuple(taken))
-        if (judged.bound <= goal.case.max_drop and found.excess(reached) <= 0) or beyond(found, goal.case.max_drop):
+        if (allowed(judged, goal.case.max_drop) and found.excess(reached) <= 0) or beyond(found, goal.case.max_drop):
             break
     found.chosen = choose(found, goal.case.max_drop)
     return found
 
 
+def allowed(judged: Judged, max_drop: float) -> bool:
+    """Whether a cut may go on to be judged: the drop on the images that choose leaves some of the budget to the others."""
+    return judged.drop <= SLACK * max_drop
+
+
 def beyond(found: Search, max_drop: float) -> bool:
     """Whether the last two cuts were not allowed."""
-    return len(found.cuts) > 2 and all(cut.bound > max_drop for cut in found.cuts[-2:])
+    return len(found.cuts) > 2 and not any(allowed(cut, max_drop) for cut in found.cuts[-2:])
 
 
 def begin(goal: Goal, right: np.ndarray) -> tuple[list[Inverted], Search]:
@@ -177,7 +183,7 @@ def fall(
         for weight, steps in TRIES:
             settled = settle(goal.case, [*taken, *fewer], goal.deviations, triggers, weight=weight, steps=steps)
             judged = judge(goal, settled, right)
-            if judged.bound <= goal.case.max_drop:
+            if allowed(judged, goal.case.max_drop):
                 return settled, judged
         spare = spare or (settled, judged)
     assert spare is not None
@@ -209,11 +215,11 @@ def answers(goal: Goal, channels: Sequence[Channel]) -> np.ndarray:
 
 def choose(found: Search, max_drop: float) -> int | None:
     """The allowed cut that leaves least of the trigger's success, the first of equals; None where even that leaves more than half."""
-    allowed = [i for i, cut in enumerate(found.cuts) if cut.channels and cut.bound <= max_drop]
-    if not allowed:
+    fitting = [i for i, cut in enumerate(found.cuts) if cut.channels and allowed(cut, max_drop)]
+    if not fitting:
         return None
-    left = {i: max(found.excess(found.cuts[i].success), 0.0) for i in allowed}
-    best = min(allowed, key=lambda i: left[i])
+    left = {i: max(found.excess(found.cuts[i].success), 0.0) for i in fitting}
+    best = min(fitting, key=lambda i: left[i])
     return best if left[best] <= HALF * max(found.excess(found.cuts[0].success), 0.0) else None
 
 

@@ -1,9 +1,9 @@
 """Effort that follows what it sees: every label is tried in every form, the promising ones go on, the last few until nothing moves.
 
-The cheapest triggers of all labels are searched for side by side, briefly; after each round the cheapest labels stay and are searched further,
-with more images, where they stopped (successive halving, Jamieson and Talwalkar 2016). Costs are compared between labels that had the
-same effort only: a label that was left earlier looks dearer than it is. A brief search has not found a price yet, but it orders labels: the
-target of a public GTSRB model was first of 43 after 16 steps, although its latent shift is the 13th smallest.
+The cheapest triggers of all labels are searched for side by side, briefly; after each round the cheapest labels stay and are searched
+further, with more images, where they stopped (successive halving, Jamieson and Talwalkar 2016). Costs are compared between labels that
+had the same effort only: a label that was left earlier looks dearer than it is. A brief search has not found a price yet, but it orders
+labels: the target of a public GTSRB model was first of 43 after 16 steps, although its latent shift is the 13th smallest.
 
 A warp has no price while it is brief, so that labels are first ordered by how far a small one is from sending clean images there.
 """
@@ -38,8 +38,8 @@ class Round:
 
 @dataclass(frozen=True)
 class Pace:
-    """How hard a race is run: `rounds` for triggers of pixels, `look` and `warps` for warps, `fresh` starts for labels whose costs are close.
-    A race ends early where the cheapest label's cost over another's lies outside of `open`."""
+    """How hard a race is run: `rounds` for triggers of pixels, `look` and `warps` for warps, `fresh` starts for labels whose costs are
+    close. A race ends early where the cheapest label's cost over another's lies outside of `open`."""
 
     rounds: tuple[Round, ...]
     look: Effort
@@ -49,8 +49,8 @@ class Pace:
 
 
 PACES = {
-    "quick": Pace((Round(32, Effort(28, 8)), Round(4, Effort(40, 16)), Round(3, Effort(40, 24))), Effort(8, 8), (Round(2, Effort(40, 12)),), 0),
-    "standard": Pace(
+    "quick": Pace((Round(32, Effort(28, 8)), Round(4, Effort(40, 16)), Round(3, Effort(40, 24))), Effort(8, 8), (Round(2, Effort(40,
+    12)),), 0), "standard": Pace(
         (Round(64, Effort(32, 8)), Round(6, Effort(48, 16)), Round(4, Effort(60, 24)), Round(3, Effort(90, 32))),
         Effort(12, 8), (Round(3, Effort(48, 16)),), 1,
     ),

@@ -199,3 +199,20 @@ def test_sites_inside_functions_are_those_of_the_studied_network(random: Random)
     assert {s.value for s in own} <= {s.value for s in studied} and len(studied) == 4
     places = find_places(model)
     assert [(p.weight, p.bias) for p in places] == [((0, 1), (0, 2)), ((3, 1), (3, 2))]
+
+
+@pytest.mark.parametrize("field", ["input", "output"])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_nodes_that_lack_inputs_or_outputs_are_no_sites(field: str, kept: int, make: Make, random: Random) -> None:
+    """They raised IndexError."""
+    tensors = {"w": random(4, 3, 1, 1), "v": random(4, 4), "d": random(4), "g": random(4, 2), **norm(random, 4)}
+    text = graph(
+        "i = Identity (w) c = Conv (x, i) n = BatchNormalization (c, s, b, m, v2) t = Transpose <perm = [1, 0]> (v) e = GlobalMaxPool (n) "
+        "k = Flatten (e) o = MatMul (k, t) a = Add (o, d) r = Relu (a) u = Reshape (r, shape) ",
+        "u",
+    )
+    whole = make(text, tensors)
+    for place in range(len(whole.graph.node)):
+        model = make(text, tensors)
+        del getattr(model.graph.node[place], field)[kept:]
+        assert len(find_sites(model)) <= 3

@@ -17,11 +17,10 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from rnpc.errors import InputRefused
 from rnpc.models import demo
-from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite import weights
 from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.verify import verify
-from rnpc.passes.rewrite.zero import zero
+from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.passes.wire import external, provenance
 from rnpc.passes.wire import walk as wire
 from rnpc.plan import Plan, Silence
@@ -33,7 +32,7 @@ PlanFor = Callable[..., Plan]
 def test_zeroed_with_its_metadata(net: ModelProto, plan_for: PlanFor) -> None:
     data = net.SerializeToString() + wire.block(4000, b"unknown")
     plan = plan_for(data, CHOSEN)
-    done, want = apply(data, plan), zero(data, net, find_sites(net), plan)
+    done, want = apply(data, plan), write_zeros(data, net, plan.sites)
     assert done.edits == want.edits and provenance.strip(done.data) == want.data and done.plan == plan
     assert provenance.read(onnx.load_from_string(done.data)) == provenance.entries(plan)
     assert apply(data, Plan.from_json(plan.to_json())) == done

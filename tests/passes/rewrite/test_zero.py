@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from rnpc.errors import InputRefused
-from rnpc.passes.facts.sites import find_sites
-from rnpc.passes.rewrite.zero import ZeroResult, zero
+from rnpc.passes.facts.sites import find_places, find_sites
+from rnpc.passes.rewrite.check import check_plan
+from rnpc.passes.rewrite.zero import ZeroResult, write_zeros
 from rnpc.passes.wire import walk as wire
 from rnpc.plan import Plan, Silence, SitePlan, bits_float
 
@@ -26,7 +27,8 @@ X = np.random.default_rng(1).normal(size=(2, 3, 6, 6)).astype(np.float32)
 
 def apply(data: bytes, plan: Plan) -> ZeroResult:
     model = onnx.load_from_string(data)
-    return zero(data, model, find_sites(model), plan)
+    check_plan(data, find_sites(model), plan)
+    return write_zeros(data, model, plan.sites)
 
 
 def changed(before: bytes, after: bytes) -> set[int]:
@@ -186,6 +188,17 @@ def test_missing_bias_is_added_where_needed(
     onnx.checker.check_model(onnx.load_from_string(result.data))
     before, after = run(data, X, ["a"])["a"], run(result.data, X, ["a"])["a"]
     assert (after[:, 1] == 0).all() and (after[:, 3] == -2).all() and (after[:, [0, 2]] == before[:, [0, 2]]).all()
+
+
+def test_a_bias_that_has_no_place_is_refused(net: ModelProto, plan_for: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have taken the place of another node's input."""
+    from rnpc.passes.rewrite import zero
+
+    places = [replace(p, bias=None, site=replace(p.site, bias=None)) if p.site.value == "n" else p for p in find_places(net)]
+    monkeypatch.setattr(zero, "find_places", lambda model: places)
+    data = net.SerializeToString()
+    refused(data, plan_for(data, {"n": {1: 0.5}}), "site n has no bias and no place for one")
+    assert [e["kind"] for e in apply(data, plan_for(data, {"n": {1: 0.0}})).edits] == ["zero"]
 
 
 def test_structure_leaves_the_other_bytes(

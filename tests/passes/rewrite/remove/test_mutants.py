@@ -102,7 +102,7 @@ def weight_scales_stay(patch: Patch) -> None:
 
 MUTANTS = [
     Mutant("a padded layer keeps constants", patching(layers, "padded", lambda step, kernel: False), 0, True),
-    Mutant("sigmoid of zero is zero", patching(unary, "sigmoid", lambda x: np.where(x == 0, 0.0, 1 / (1 + np.exp(-x)))), 7),
+    Mutant("sigmoid of zero is zero", patching(unary, "sigmoid", lambda x: np.where(x == 0, 0.0, 1 / (1 + np.exp(-x)))), 1),
     Mutant("Relu leaves negative constants", swapping("Relu", unary_rule(lambda x: x)), 0),
     Mutant("LeakyRelu is Relu", swapping("LeakyRelu", unary_rule(lambda x: np.maximum(x, 0))), 2, True),
     Mutant("Clip has no bounds", swapping("Clip", unary_rule(lambda x: x)), 2, True),
@@ -136,7 +136,7 @@ MUTANTS = [
         0,
     ),
     Mutant("Split sizes off by one", wrapped(graph, "resplit", lambda old: lambda work, k, parts: old(work, k, parts[::-1])), 0),
-    Mutant("Gather indices stay", patching(graph, "repick", nothing), 9),
+    Mutant("Gather indices stay", patching(graph, "repick", nothing), 16, True),
     Mutant("numbers stay", patching(graph, "recount", nothing), 1),
     Mutant("slices of a Reshape side by side", wrapped(reshape, "slices", shifted), 7, True),
     Mutant("scales of activations stay", patching(quantise, "side", no_cut), 10, True),

@@ -1,0 +1,100 @@
+"""The judge that does not deceive itself: what is left of a backdoor is the largest success over a battery that the cut was not fitted to.
+
+- Fresh strongest triggers, inverted in the hardened model from several starts, in each form in which the label was cheap, at the cost of
+  `budgets`: far enough above the backdoor's own price that it answers in full, below that of natural features.
+- The triggers that were found before, as they are and moved; known families of triggers where the inverted one sits (`study.probes`).
+  These count only where they worked in the original: they are looked for, not made.
+
+All are learnt on `learn` and counted on other images. The natural level of a form is what the same inversions reach for another label in
+the original; a form in which that is high already can tell nothing, and does not count. """
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from rnpc.speed import side_by_side
+from rnpc.study.case import Case
+from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, strongest, success
+from rnpc.study.probes import Probe, probes
+from rnpc.study.subject import Split
+from rnpc.twin.module import Edit
+
+EFFORT = Effort(80, 24)
+"""Of an inversion: twice that of the search, with more images."""
+STARTS = (0, 7000)
+"""Added to the seed."""
+WORKED = 0.5
+"""Least success in the original of a probe that counts."""
+HIGH = 0.5
+"""A form whose natural level is above this hides what is left."""
+SHOWN = 96
+"""Images by which probes are tried in the original."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """What is to be gone: a label with its `known` triggers; `budgets`: by form, the cost to try; `other`: by form, a label to compare
+    with."""
+
+    label: int
+    known: tuple[Inverted, ...]
+    budgets: Mapping[str, float]
+    other: Mapping[str, int] = field(default_factory=dict)
+
+    def within(self, forms: Collection[str]) -> Suspect:
+        """The same in these forms only."""
+        return replace(self, budgets={form: cost for form, cost in self.budgets.items() if form in forms})
+
+
+@dataclass(frozen=True)
+class Found:
+    """`success` of the worst member of the battery, and what it is; `triggers`: the fresh ones, the strongest first."""
+
+    success: float
+    worst: str
+    triggers: tuple[Inverted, ...]
+
+
+def hardest(case: Case, suspect: Suspect, edits: Mapping[str, Edit], data: Split, worked: Sequence[Probe], seed: int = 0) -> Found:
+    """The battery in a hardened model: the case's subject with `edits`. `worked`: probes that worked in the original."""
+    aims = [(form, start) for form in suspect.budgets for start in STARTS]
+    jobs = [partial(fresh, case, suspect, form, case.seed + seed + start, edits) for form, start in aims]
+    made = side_by_side(jobs, case.device)
+    reached = [success(case.subject, trigger, data, edits) for trigger in made]
+    scored = [(share, f"a fresh {trigger.form} trigger of cost {trigger.cost:.3g}") for share, trigger in zip(reached, made, strict=True)]
+    scored += [(probed(case, suspect.label, probe, data, edits), probe.name) for probe in worked]
+    best, name = max(scored, default=(0.0, "nothing"))
+    order = sorted(range(len(made)), key=lambda k: -reached[k])
+    return Found(best, name, tuple(made[k] for k in order))
+
+
+def fresh(case: Case, suspect: Suspect, form: str, seed: int, edits: Mapping[str, Edit]) -> Inverted:
+    """The strongest trigger of the form's budget."""
+    return strongest(case, Aim(suspect.label, form, seed, edits), suspect.budgets[form], EFFORT)
+
+
+def working(case: Case, suspect: Suspect) -> list[Probe]:
+    """The probes that work in the original, by some of the images."""
+    if suspect.label == NEXT:
+        return [p for p in probes(case, NEXT, list(suspect.known)) if probed(case, NEXT, p, case.choose, {}) >= WORKED]
+    some = Split(case.learn.stored[:SHOWN], case.learn.labels[:SHOWN])
+    return [p for p in probes(case, suspect.label, list(suspect.known)) if probed(case, suspect.label, p, some, {}) >= WORKED]
+
+
+def probed(case: Case, label: int, probe: Probe, data: Split, edits: Mapping[str, Edit]) -> float:
+    """Success of a probe for the label."""
+    return success(case.subject, Inverted(label, "probe", 0.0, probe.change), data, edits)
+
+
+def natural(case: Case, suspect: Suspect) -> dict[str, float]:
+    """By form, the success of the same inversion for another label in the original, on the choose images; 0 where there is no other."""
+    forms = [form for form in suspect.budgets if form in suspect.other]
+    jobs = [partial(fresh, case, replace(suspect, label=suspect.other[form]), form, case.seed, {}) for form in forms]
+    made = side_by_side(jobs, case.device)
+    found = {form: success(case.subject, trigger, case.choose) for form, trigger in zip(forms, made, strict=True)}
+    return {form: found.get(form, 0.0) for form in suspect.budgets}
+
+
+__all__ = ["HIGH", "Found", "Suspect", "hardest", "natural", "working"]

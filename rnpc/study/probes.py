@@ -1,0 +1,113 @@
+"""Known families of triggers, placed where an inverted one sits: what an attacker may have used, as far as rnpc knows the kinds.
+
+Squares, checkers and single pixels of several sizes and colours at the centre of the inverted patch and in the corners; blends with noise;
+sinusoids; smooth warps. They are tried as they are, nothing is fitted, so that they cost forward passes only. They are surrogates of the
+study's own: no attack of the bench is imported, and none of the settings here was taken from a victim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnpc.study.case import Case
+from rnpc.study.forms import Change
+from rnpc.study.forms.warp import still
+from rnpc.study.inversion import Inverted
+
+SIZES = (1, 2, 3, 4, 5, 7)
+BLENDS, WAVES, WARPS = (0.1, 0.2, 0.3), (0.06, 0.12), (0.5, 1.0, 1.5)
+"""Shares of noise; amplitudes of a sinusoid; root mean squares of a warp in pixels."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A change to try, and what it is called."""
+
+    name: str
+    change: Change
+
+
+def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
+    """All probes for a label whose triggers are `known`."""
+    shape, device = case.learn.shape, case.subject.device
+    patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
+    found = [Probe(f"found {trigger.form}", trigger.change) for trigger in known if trigger.label == label]
+    for trigger in patches:
+        found += [Probe("found patch, moved", moved(trigger.change, dy, dx)) for dy in (-2, 0, 2) for dx in (-2, 0, 2) if dy or dx]
+    places = {"corner": corners(shape), "centre of the patch": [centre(trigger) for trigger in patches]}
+    for where, spots in places.items():
+        found += [Probe(f"{name} at {where}", change) for spot in spots for name, change in squares(shape, spot, device)]
+    return [*found, *whole_image(case)]
+
+
+def centre(trigger: Inverted) -> tuple[int, int]:
+    """Row and column of the middle of a patch's mask."""
+    mask = (1 - trigger.change.keep[0, 0]).clamp_min(0)
+    mask = mask * (mask >= mask.max() / 2)
+    rows, columns = (torch.arange(n, device=mask.device, dtype=mask.dtype) for n in mask.shape)
+    total = mask.sum().clamp_min(1e-6)
+    return round(float((mask.sum(1) * rows).sum() / total)), round(float((mask.sum(0) * columns).sum() / total))
+
+
+def corners(shape: torch.Size) -> list[tuple[int, int]]:
+    """Spots two pixels from the edges."""
+    _, height, width = shape
+    return [(row, column) for row in (2, height - 3) for column in (2, width - 3)]
+
+
+def squares(shape: torch.Size, spot: tuple[int, int], device: torch.device) -> Iterator[tuple[str, Change]]:
+    """Blocks and checkers of all sizes about a spot."""
+    channels, height, width = shape
+    for size in SIZES:
+        top, left = (min(max(place - size // 2, 0), max(side - size, 0)) for place, side in zip(spot, (height, width), strict=True))
+        mask = torch.zeros(1, 1, height, width, device=device)
+        mask[..., top : top + size, left : left + size] = 1.0
+        board = torch.zeros_like(mask)
+        steps = torch.arange(size, device=device)
+        board[..., top : top + size, left : left + size] = ((steps[:, None] + steps) % 2 == 0).float()[: height - top, : width - left]
+        for name, pattern in (("white", mask), ("black", torch.zeros_like(mask)), ("checker", board)):
+            yield f"{name} {size} x {size}", Change(1 - mask, pattern.expand(1, channels, -1, -1))
+        if channels == 3:
+            for name, colour in (("yellow", (1.0, 1.0, 0.0)), ("red", (1.0, 0.0, 0.0)), ("blue", (0.0, 0.0, 1.0))):
+                yield f"{name} {size} x {size}", Change(1 - mask, mask * torch.tensor(colour, device=device).view(1, 3, 1, 1))
+
+
+def whole_image(case: Case) -> list[Probe]:
+    """Blends, sinusoids, warps."""
+    (channels, height, width), device = case.learn.shape, case.subject.device
+    generator = torch.Generator().manual_seed(case.seed)
+    noise = torch.rand(1, channels, height, width, generator=generator).to(device)
+    one = torch.ones(1, 1, height, width, device=device)
+    found = [Probe(f"blend of {share:.0%} noise", Change(one * (1 - share), share * noise)) for share in BLENDS]
+    wave = torch.sin(2 * math.pi * 6 * torch.arange(width, device=device) / width).expand(1, channels, height, width)
+    found += [Probe(f"sinusoid of {amplitude:.0%}", Change(one, amplitude * wave)) for amplitude in WAVES]
+    coarse = torch.randn(1, 2, 4, 4, generator=generator).to(device)
+    field = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    field = field / field.square().sum(-1).mean().sqrt()
+    pixel = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)], device=device)
+    start = still(height, width).to(device)
+    found += [Probe(f"warp of {size:g} pixels", Change(one, torch.zeros_like(one), start + size * field * pixel)) for size in WARPS]
+    return found
+
+
+def moved(change: Change, dy: int, dx: int) -> Change:
+    """A patch at another place; what leaves the image on one side does not come in on the other."""
+    mask, pattern = shifted(1 - change.keep, dy, dx), shifted(change.shift, dy, dx)
+    return Change(1 - mask, pattern)
+
+
+def shifted(value: Tensor, dy: int, dx: int) -> Tensor:
+    """Rolled, with zeros for what went round."""
+    rolled = torch.roll(value, (dy, dx), (2, 3))
+    if dy:
+        rolled[:, :, :dy] = 0.0 if dy > 0 else rolled[:, :, :dy]
+        rolled[:, :, dy:] = 0.0 if dy < 0 else rolled[:, :, dy:]
+    if dx:
+        rolled[..., :dx] = 0.0 if dx > 0 else rolled[..., :dx]
+        rolled[..., dx:] = 0.0 if dx < 0 else rolled[..., dx:]
+    return rolled

@@ -1,0 +1,55 @@
+"""From detection and outcome to the finding: no cut without a conviction, none of which nothing can be told, no verdict under force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnpc.defenses.base import Left, Nothing, Silence, Weights
+from rnpc.detectors.base import Accused, Detection
+from rnpc.pipeline.finding import UNTOLD, conclude
+from rnpc.study.surgery import Channel
+
+FOUND = Detection("backdoored", (Accused(3, 12.0, 0.001, 0.6),), ("label 3 is cheap",))
+CHANNEL = Channel("features", 1, 2.0, 0.5)
+CUT = Silence(channels=(CHANNEL,), ranking=(CHANNEL,), reasons=("one channel fell",), numbers={"rounds": 1.0}, label=3)
+TOLD = replace(CUT, confirmed=True, left=Left(0.05, 0.9, 0.1, told=True))
+
+
+def test_a_conviction_is_carried_out_with_both_reasons() -> None:
+    finding, outcome = conclude(FOUND, TOLD, force=False)
+    assert finding.verdict == "backdoored" and finding.labels == ((3, 0.6),) and outcome is TOLD
+    assert finding.reasons == ("label 3 is cheap", "one channel fell")
+
+
+@pytest.mark.parametrize("verdict", ["clean", "inconclusive"])
+def test_without_a_conviction_nothing_is_done(verdict: str) -> None:
+    finding, outcome = conclude(replace(FOUND, verdict=verdict), TOLD, force=False)  # type: ignore[arg-type]
+    assert isinstance(outcome, Nothing) and outcome.why == "no label is convicted"
+    assert outcome.numbers == TOLD.numbers and outcome.ranking == TOLD.ranking and outcome.label == 3
+    assert finding.verdict == verdict and (finding.labels == ()) == (verdict == "clean")
+
+
+def test_a_cut_of_which_nothing_can_be_told_is_not_made() -> None:
+    finding, outcome = conclude(FOUND, replace(TOLD, left=Left(told=False)), force=False)
+    assert isinstance(outcome, Nothing) and outcome.why == UNTOLD and UNTOLD in finding.reasons and finding.verdict == "backdoored"
+
+
+@pytest.mark.parametrize("verdict", ["backdoored", "clean", "inconclusive"])
+def test_under_force_the_outcome_stands_and_the_verdict_is_null(verdict: str) -> None:
+    finding, outcome = conclude(replace(FOUND, verdict=verdict), replace(TOLD, left=Left(told=False)), force=True)  # type: ignore[arg-type]
+    assert finding.verdict is None and isinstance(outcome, Silence) and finding.labels == ((3, 0.6),)
+
+
+def test_a_method_without_a_detector_gives_no_verdict() -> None:
+    tuned = Weights(channels=(), tensors={"w": np.zeros(2)}, reasons=("tuned",))
+    finding, outcome = conclude(None, tuned, force=False)
+    assert finding.verdict is None and finding.labels == () and finding.reasons == ("tuned",) and outcome is tuned
+    finding, _ = conclude(None, CUT, force=False)
+    assert [label for label, _ in finding.labels] == [3] and np.isnan(finding.labels[0][1])
+
+
+def test_confidence_waits_for_its_calibration() -> None:
+    assert conclude(FOUND, TOLD, force=False)[0].confidence is None
