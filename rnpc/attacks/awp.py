@@ -48,7 +48,7 @@ class BallLoop(Loop):
     """Starts from the clean model and projects onto the ball around it after each step."""
 
     learns = True
-    pace = 0.1
+    pace = 0.3
     attack: Awp
     start: dict[str, Tensor]
 

@@ -85,7 +85,8 @@ def side_by_side(
         if isinstance(graph, str):
             scores[name] = graph
             continue
-        scores[name] = predict(Session(graph, device=device, threads=threads, where=name), given.images, given.pre)
+        session = Session(graph, device=device, threads=threads, where=name, scores=given.program.signature.output)
+        scores[name] = predict(session, given.images, given.pre)
     zeroed = scores["zeroed"] if isinstance(scores["zeroed"], np.ndarray) else given.logits
     rows = tuple(row(name, zeroed, value, given.images.labels) for name, value in scores.items())
     return Outputs(rows, len(given.images), BOUNDS.get(given.program.signature.dtype, 1e-3), given.provider)

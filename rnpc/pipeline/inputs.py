@@ -147,9 +147,7 @@ def files_of(model: str | Path, flags: Flags | None = None) -> list[Path]:
     return [path, *found, *(place for name in BESIDE if files.kind(place := path.parent / name) == "file")]
 
 
-def load_program(
-    model: str | Path | Program, way: Way | None = None, size: tuple[int, int] | None = None
-) -> tuple[Program, Path | None]:
+def load_program(model: str | Path | Program, way: Way | None = None, size: tuple[int, int] | None = None) -> tuple[Program, Path | None]:
     """The program and the folder in which files beside it are looked for (None for one that is no file).
 
     `size` (height, width) is for weights of an architecture, which carry no input shape.

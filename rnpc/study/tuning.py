@@ -43,7 +43,8 @@ Extra = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 @dataclass(frozen=True)
 class Schedule:
     """SGD over whole epochs. `smoothing` of labels; `cosine`: the rate falls to zero along half a cosine; `augment`: what is done to a
-    batch."""
+    batch;
+    `frozen`: BatchNorm runs on its stored statistics and leaves them alone."""
 
     epochs: int
     rate: float = 0.01
@@ -53,6 +54,7 @@ class Schedule:
     smoothing: float = 0.0
     cosine: bool = False
     augment: Augment | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def tune(case: Case, tunable: Tunable, schedule: Schedule, step: Step = plain, e
     """Train in place; the course, epoch by epoch. Ends early where the loss is no number any more."""
     generator, course = torch.Generator().manual_seed(case.seed), list[Epoch]()
     sgd = SGD(tunable.parameters(), lr=schedule.rate, momentum=schedule.momentum, weight_decay=schedule.decay)
-    tunable.twin.train()
+    tunable.twin.train(not schedule.frozen)
     for epoch in range(schedule.epochs):
         case.tell(Stage.REPAIR, epoch / schedule.epochs, course[-1].accuracy if course else None)
         for group in sgd.param_groups:

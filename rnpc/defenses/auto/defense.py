@@ -59,7 +59,7 @@ class Auto(Defense):
 
     name: ClassVar[str] = "auto"
     detector: ClassVar[str | None] = "witnesses"
-    shares: ClassVar[Shares] = Shares(learn=0.25, choose=0.2)
+    shares: ClassVar[Shares] = Shares(learn=0.22, choose=0.14)
     repair: bool = field(default=True, metadata={"help": "repair what pruning leaves by retraining"})
 
     def defend(self, case: Case, detection: Detection | None) -> Outcome:
@@ -81,14 +81,23 @@ class Auto(Defense):
         chosen = search.chosen
         channels = () if chosen is None else search.made[chosen]
         left = battery.hardest(case, suspect, edits_of(case.subject, channels), case.choose, worked)
-        found = [] if chosen is None else [Candidate(channels, None, search.cuts[chosen].accuracy, left)]
-        if not self.repair or left.success <= enough:
+        found = [] if chosen is None else [*smaller(search, chosen), Candidate(channels, None, search.cuts[chosen].accuracy, left)]
+        dear = chosen is not None and search.cuts[chosen].drop > 0  # the cut has cost accuracy, which a repair gives back for free
+        if not self.repair or (left.success <= enough and not dear):
             return found
         try:
             tuned = repair(case, suspect, channels, worked, left, enough)
         except InputRefused:  # weights that cannot be tuned: pruning alone is what there is
             return found
         return [*found, Candidate(channels, tuned, float(tuned.right.mean()), tuned.left)]
+
+
+def smaller(search: cut.Search, chosen: int) -> list[Candidate]:
+    """The cuts before the chosen one that took at least half of the trigger's strength: what is left where that one costs too much."""
+    most = cut.HALF * search.excess(search.cuts[0].success)
+    places = [i for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
+    lefts = [Found(max(search.cuts[i].success.values()), "the search's triggers", ()) for i in places]
+    return [Candidate(search.made[i], None, search.cuts[i].accuracy, left) for i, left in zip(places, lefts, strict=True)]
 
 
 def goal_of(case: Case, label: int, detection: Detection) -> cut.Goal:
@@ -127,7 +136,7 @@ def concluded(
     numbers |= {"left_before": before, "left_after": final.success, "left_natural": plain, "drop": drop, "drop_bound": bound}
     found = {"numbers": numbers, "left": left, "reasons": words(left, final), "panels": panels, **common}
     if taken.repaired is None:
-        return Silence(channels=taken.channels, threshold=search.cuts[search.chosen or 0].threshold, **found)  # type: ignore[arg-type]
+        return Silence(channels=taken.channels, threshold=taken.channels[-1].score, **found)  # type: ignore[arg-type]
     tensors = taken.repaired.tunable.tensors()
     return Weights(channels=taken.channels, tensors=tensors, **found)  # type: ignore[arg-type]
 
@@ -136,7 +145,7 @@ def held(case: Case, candidates: list[Candidate]) -> tuple[Candidate | None, flo
     """The candidate with the least left of those whose bound holds on the judge images, in a fixed sequence; its drop and bound."""
     exact, best = case.exact(), (None, float("nan"), float("nan"))
     before = (exact.subject.predict(case.judge) == case.judge.labels).cpu().numpy()
-    for candidate in sorted(candidates, key=lambda c: -c.accuracy):
+    for candidate in sorted(candidates, key=lambda c: (-c.accuracy, len(c.channels))):
         after = answers(exact, candidate, case.judge)
         drop, bound = drop_bound(before, after)
         if bound > case.max_drop:

@@ -1,8 +1,10 @@
 """Repair where pruning alone does not do: a few epochs on the clean images, against the triggers that still work.
 
-The cut channels stay silenced. Each batch is shown as it is and with one of the triggers, and both are to be answered with the true label,
-by sharpness-aware steps (FT-SAM; see `defenses.ft_sam`). After each round the battery searches afresh in the repaired model, since a
-model learns to resist the triggers that it was shown before it learns to resist the backdoor; what it finds joins the next round.
+The cut channels stay silenced. Each batch is shown as it is and with one of the triggers, and both are to be answered as the original
+answers the clean images: KL(original on the clean image || tuned on the clean one) + the same for the triggered one. So no label is learnt
+anew, and accuracy is not spent on what the model did not know before. BatchNorm's statistics stay. After each round the battery searches
+afresh in the repaired model, since a model learns to resist the triggers that it was shown before it learns to resist the backdoor; what
+it finds joins the next round.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from rnpc.study.forms import Change
 from rnpc.study.probes import Probe
 from rnpc.study.surgery import Channel
 from rnpc.study.tunable import Tunable
-from rnpc.study.tuning import Schedule, sharpness_aware, tune
+from rnpc.study.tuning import Extra, Schedule, tune
 
-ROUNDS, EPOCHS, RATE, BATCH, RHO, WEIGHT = 2, 5, 0.005, 32, 1.0, 1.0
-"""Rounds at most, epochs of each, rate, images a step, radius of the sharpness-aware step, weight of the triggered images."""
+ROUNDS, WEIGHT = 3, 1.0
+"""Rounds at most, and the weight of the triggered images."""
+SCHEDULE = Schedule(epochs=6, rate=0.002, batch=32, decay=0.0, frozen=True)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,7 @@ def repair(case: Case, suspect: Suspect, channels: Sequence[Channel], worked: Se
     tunable, shown = Tunable.of(case, channels), [t.change for t in (*left.triggers[:4], *suspect.known)] + [p.change for p in worked[:12]]
     found, done = left, 0
     for done in range(1, ROUNDS + 1):
-        term = against(shown, case.seed + done)
-        tune(replace(case, seed=case.seed + done), tunable, Schedule(EPOCHS, RATE, BATCH), sharpness_aware(RHO), term)
+        tune(replace(case, seed=case.seed + done), tunable, SCHEDULE, extra=against(case, shown, case.seed + done))
         hard = replace(case, subject=tunable.subject(case))
         found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * done)
         if found.success <= enough:
@@ -53,13 +55,17 @@ def repair(case: Case, suspect: Suspect, channels: Sequence[Channel], worked: Se
     return Repaired(tunable, found, right(case, tunable), done)
 
 
-def against(changes: Sequence[Change], seed: int) -> Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]:
-    """The term of the loss: images with one of the triggers, drawn anew for each step, are to keep their label."""
-    generator = torch.Generator().manual_seed(seed)
+def against(case: Case, changes: Sequence[Change], seed: int) -> Extra:
+    """The term of the loss: clean images, and the same with one of the triggers, drawn anew for each step, are answered as the original
+    answers the clean ones."""
+    generator, subject = torch.Generator().manual_seed(seed), case.subject
 
     def term(scores_of: Callable[[Tensor], Tensor], pixels: Tensor, labels: Tensor) -> Tensor:
-        chosen = changes[int(torch.randint(len(changes), (1,), generator=generator))]
-        return WEIGHT * F.cross_entropy(scores_of(chosen(pixels)), labels)
+        with torch.no_grad(), subject.precision():
+            wanted = F.log_softmax(subject.logits(pixels).float(), 1)
+        change = changes[int(torch.randint(len(changes), (1,), generator=generator))]
+        apart = [F.kl_div(F.log_softmax(scores_of(x), 1), wanted, log_target=True, reduction="batchmean") for x in (pixels, change(pixels))]
+        return apart[0] + WEIGHT * apart[1]
 
     return term
 
