@@ -53,6 +53,13 @@ class Case:
         """`cpu` or `cuda`."""
         return self.subject.device.type
 
+    @property
+    def seen(self) -> Split:
+        """The images that a search may count on as often as it wants: those to learn on and those to choose by."""
+        if self.rows[1] is self.rows[2]:
+            return self.choose
+        return Split(torch.cat([self.learn.stored, self.choose.stored]), torch.cat([self.learn.labels, self.choose.labels]))
+
     def exact(self) -> Case:
         """The same in float32."""
         return replace(self, subject=self.subject.exact())
@@ -82,4 +89,4 @@ def parts(n: int, shares: Shares, seed: int, max_drop: float) -> tuple[np.ndarra
     learn = min(max(LEAST_LEARN, round(shares.learn * n)), n - least)
     choose = min(round(shares.choose * n), n - least - learn)
     first, second, third = (np.sort(part) for part in np.split(order, [learn, learn + choose]))
-    return first, second if len(second) else third, third
+    return first, (second if len(second) else third), third

@@ -4,10 +4,9 @@ judged once.
 1. Channels are ranked by how much of the trigger's way runs through them against what clean images lose (`rank`), those that clean images
    would miss are spared (`guard`), their constants are learnt (`constants`), and every cut is looked at with fresh triggers (`cut`).
 2. The battery (`battery`) says what is left. Where that is more than natural, the cut model is repaired against it (`repair`).
-3. The candidates, the cut and the repaired one, are judged on images that nobody looked at before, the more accurate one first, until one
-breaks
-   the bound; of those that hold, the one with the least left is taken (a fixed sequence, which keeps the level of 95 %). What is reported
-   as left is the battery's word on these images.
+3. The candidates (smaller cuts, the cut with the constants that harm least, the cut, the repaired one) are judged on images that nobody
+   looked at before, the one that changes least first, until one breaks the bound; of those that hold, the one with the least left is taken
+   (a fixed sequence, which keeps the level of 95 %). What is reported as left is the battery's word on these images.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import numpy as np
 
 from rnpc.defenses.auto import battery, cut, show
 from rnpc.defenses.auto.battery import Found, Suspect
+from rnpc.defenses.auto.constants import settle
 from rnpc.defenses.auto.repair import Repaired, repair
 from rnpc.defenses.base import Defense, Left, Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
@@ -32,6 +32,7 @@ from rnpc.study.inversion import NEXT
 from rnpc.study.probes import Probe
 from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
+from rnpc.twin.module import Edit
 
 ABOVE_NEXT = 1.5
 """Budget of the strongest all-to-all trigger over the cost of the cheapest: no other label is there to compare with."""
@@ -73,15 +74,16 @@ class Auto(Defense):
         worked, levels = battery.working(case, suspect), battery.natural(case, suspect)
         told = {form: level for form, level in levels.items() if level <= battery.HIGH}
         suspect, plain = suspect.within(told), max(told.values(), default=0.0)
-        candidates = self.candidates(case, search, suspect, worked, min(max(plain, ENOUGH), NATURAL_MOST))
+        candidates = self.candidates(goal, search, suspect, worked, min(max(plain, ENOUGH), NATURAL_MOST))
         return concluded(case, search, suspect, worked, plain, candidates)
 
-    def candidates(self, case: Case, search: cut.Search, suspect: Suspect, worked: list[Probe], enough: float) -> list[Candidate]:
+    def candidates(self, goal: cut.Goal, search: cut.Search, suspect: Suspect, worked: list[Probe], enough: float) -> list[Candidate]:
         """The cut, and the cut repaired; without a cut, the model itself repaired."""
-        chosen = search.chosen
+        case, chosen = goal.case, search.chosen
         channels = () if chosen is None else search.made[chosen]
         left = battery.hardest(case, suspect, edits_of(case.subject, channels), case.choose, worked)
         found = [] if chosen is None else [*smaller(search, chosen), Candidate(channels, None, search.cuts[chosen].accuracy, left)]
+        found += [] if chosen is None else [gentle(goal, channels, suspect, worked)]
         dear = chosen is not None and search.cuts[chosen].drop > 0  # the cut has cost accuracy, which a repair gives back for free
         if not self.repair or (left.success <= enough and not dear):
             return found
@@ -98,6 +100,14 @@ def smaller(search: cut.Search, chosen: int) -> list[Candidate]:
     places = [i for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
     lefts = [Found(max(search.cuts[i].success.values()), "the search's triggers", ()) for i in places]
     return [Candidate(search.made[i], None, search.cuts[i].accuracy, left) for i, left in zip(places, lefts, strict=True)]
+
+
+def gentle(goal: cut.Goal, channels: tuple[Channel, ...], suspect: Suspect, worked: list[Probe]) -> Candidate:
+    """The same channels with constants that harm clean images least, whatever triggers do with them."""
+    case = goal.case
+    settled = tuple(settle(case, channels, goal.deviations, (), weight=0.0, steps=96))
+    left = battery.hardest(case, suspect, edits_of(case.subject, settled), case.choose, worked)
+    return Candidate(settled, None, float(cut.answers(goal, settled).mean()), left)
 
 
 def goal_of(case: Case, label: int, detection: Detection) -> cut.Goal:
@@ -122,30 +132,37 @@ def concluded(
 ) -> Outcome:
     """The candidate that holds, with what is left of it on images that nobody looked at."""
     ranking, numbers = whole(search), numbers_of(search)
-    common = {"ranking": ranking, "confirmed": cut.confirms(search), "label": suspect.label}
     taken, drop, bound = held(case, candidates)
-    panels = show.panels(case, search, ranking)
+    panels, confirmed, label = show.panels(case, search, ranking), cut.confirms(search), suspect.label
     if taken is None:
         why = f"no cut or repair for label {suspect.label} keeps clean accuracy within the budget of {case.max_drop:.1%}"
         if not candidates:
             why = f"no cut for label {suspect.label} within the accuracy budget takes most of its trigger's strength away"
-        return Nothing(why=why, numbers=numbers, panels=panels, **common)  # type: ignore[arg-type]
+        return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
     final = judged(case, suspect, worked, taken)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
     left = Left(final.success, before, plain, before - plain > TOLD)
     numbers |= {"left_before": before, "left_after": final.success, "left_natural": plain, "drop": drop, "drop_bound": bound}
-    found = {"numbers": numbers, "left": left, "reasons": words(left, final), "panels": panels, **common}
-    if taken.repaired is None:
-        return Silence(channels=taken.channels, threshold=taken.channels[-1].score, **found)  # type: ignore[arg-type]
-    tensors = taken.repaired.tunable.tensors()
-    return Weights(channels=taken.channels, tensors=tensors, **found)  # type: ignore[arg-type]
+    silence = Silence(
+        channels=taken.channels,
+        threshold=taken.channels[-1].score if taken.repaired is None else None,
+        ranking=ranking,
+        reasons=words(left, final),
+        numbers=numbers,
+        panels=panels,
+        left=left,
+        confirmed=confirmed,
+        label=label,
+    )
+    return silence if taken.repaired is None else Weights(**vars(silence), tensors=taken.repaired.tunable.tensors())
 
 
 def held(case: Case, candidates: list[Candidate]) -> tuple[Candidate | None, float, float]:
     """The candidate with the least left of those whose bound holds on the judge images, in a fixed sequence; its drop and bound."""
-    exact, best = case.exact(), (None, float("nan"), float("nan"))
+    exact = case.exact()
+    best: tuple[Candidate | None, float, float] = (None, float("nan"), float("nan"))
     before = (exact.subject.predict(case.judge) == case.judge.labels).cpu().numpy()
-    for candidate in sorted(candidates, key=lambda c: (-c.accuracy, len(c.channels))):
+    for candidate in sorted(candidates, key=lambda c: (len(c.channels), c.repaired is not None, -c.accuracy)):
         after = answers(exact, candidate, case.judge)
         drop, bound = drop_bound(before, after)
         if bound > case.max_drop:
@@ -162,7 +179,7 @@ def answers(case: Case, candidate: Candidate, data: Split) -> np.ndarray:
     return right
 
 
-def model_of(case: Case, candidate: Candidate) -> tuple[Case, dict[str, cut.Edit]]:
+def model_of(case: Case, candidate: Candidate) -> tuple[Case, dict[str, Edit]]:
     """The case with the candidate's network, and its edits."""
     if candidate.repaired is None:
         return case, edits_of(case.subject, candidate.channels)

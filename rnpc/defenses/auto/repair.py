@@ -28,7 +28,7 @@ from rnpc.study.tuning import Extra, Schedule, tune
 
 ROUNDS, WEIGHT = 3, 1.0
 """Rounds at most, and the weight of the triggered images."""
-SCHEDULE = Schedule(epochs=6, rate=0.002, batch=32, decay=0.0, frozen=True)
+SCHEDULE = Schedule(epochs=10, rate=0.0005, batch=32, decay=0.0, frozen=True)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def against(case: Case, changes: Sequence[Change], seed: int) -> Extra:
 
 
 def right(case: Case, tunable: Tunable) -> np.ndarray:
-    """Whether each choose image is answered rightly, in float32."""
-    answers: np.ndarray = (tunable.subject(case.exact()).predict(case.choose, tunable.edits) == case.choose.labels).cpu().numpy()
+    """Whether each image that the search sees is answered rightly, in float32."""
+    seen = case.seen
+    answers: np.ndarray = (tunable.subject(case.exact()).predict(seen, tunable.edits) == seen.labels).cpu().numpy()
     return answers

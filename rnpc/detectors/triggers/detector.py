@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -64,7 +65,7 @@ class Triggers(Detector):
 def beside(case: Case, labels: list[int], pace: race.Pace) -> tuple[list[Inverted], unlearn.Reconstruction]:
     """What does not need the race: warps, triggers for the label after an image's own, a short unlearning."""
     found = list[unlearn.Reconstruction]()
-    jobs = [partial(lambda: found.append(unlearn.briefly(case))), partial(brief_next, case)]
+    jobs: list[Callable[[], Inverted | None]] = [lambda: found.append(unlearn.briefly(case)), partial(brief_next, case)]
     others = race.warps(case, labels, pace)
     first = side_by_side(jobs, case.device)[1]
     if first is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnpc.detectors.triggers.latent import robust_z
 from rnpc.detectors.triggers.rules import Accusation
-from rnpc.panel import Cell, Panel, Table
+from rnpc.panel import Cell, Panel, Table, Unit
 from rnpc.study.case import Case
 from rnpc.study.costs import costs_of
 from rnpc.study.forms import FORMS
@@ -45,7 +45,9 @@ def class_table(case: Case, triggers: Sequence[Inverted], norms: np.ndarray, vot
     rows = tuple(row(case, k, norms[k], z[k], [costs.get((k, form)) for form in FORMS], votes[k]) for k in order)
     marked = tuple(place for place, k in enumerate(order) if k in accused)
     columns = ("label", "name", "latent shift", "robust z", *(f"{form} cost" for form in FORMS), "vote")
-    return Table("Evidence by class", columns, rows, CLASSES, ("text", "text", *("number",) * (2 + len(FORMS)), "share"), marked)
+    measured: list[Unit] = ["number"] * (2 + len(FORMS))
+    units: tuple[Unit, ...] = ("text", "text", *measured, "share")
+    return Table("Evidence by class", columns, rows, CLASSES, units, marked)
 
 
 def row(case: Case, label: int, norm: float, z: float, costs: Sequence[float | None], vote: float) -> tuple[Cell, ...]:

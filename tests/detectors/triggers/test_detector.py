@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from rnpc.detectors.triggers import Triggers, candidates, detector
-from rnpc.detectors.triggers.rules import Accusation
+from rnpc.detectors.triggers import Triggers, detector, race, shifts
+from rnpc.detectors.triggers.rules import AGAIN, Accusation
 from rnpc.errors import InputRefused
+from rnpc.frontends import onnx_file
 from rnpc.panel import Images, Table
-from rnpc.study.case import Case
-from rnpc.study.inversion import NEXT, Aim, invert
+from rnpc.program import Preprocessing
+from rnpc.study.case import Case, Shares, draw
+from rnpc.study.inversion import NEXT, Inverted
+from rnpc.study.subject import prepare
 
 
 def test_the_planted_label_is_accused(case: Case) -> None:
@@ -38,35 +44,61 @@ def test_an_all_to_all_backdoor_is_accused(cyclic_case: Case) -> None:
 
 def test_with_two_classes_the_label_after_its_own_says_nothing(cyclic_case: Case) -> None:
     assert detector.cyclic(cyclic_case)
-    two = cyclic_case.judge.take(cyclic_case.judge.labels < 2)
-    assert not detector.cyclic(replace(cyclic_case, judge=two))
+    two = cyclic_case.choose.take(cyclic_case.choose.labels < 2)
+    assert not detector.cyclic(replace(cyclic_case, choose=two))
     assert not detector.cyclic(replace(cyclic_case, subject=replace(cyclic_case.subject, classes=2)))
+
+
+@pytest.mark.parametrize(("strength", "verdict"), [(100.0, "backdoored"), (0.0, "clean")])
+def test_two_classes_are_told_by_each_other(
+    planted: Callable[..., onnx.ModelProto], pictured: Callable[..., tuple[np.ndarray, np.ndarray]], strength: float, verdict: str
+) -> None:
+    model = planted(strength)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("v", "u"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:2], tensor.name))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+    images, labels = pictured(270)
+    subject = prepare(onnx_file.program("two", model.SerializeToString()), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3), "cpu")
+    found = Triggers("quick").detect(draw(subject.exact(), images[labels < 2], labels[labels < 2], Shares(), 0, 0.05))
+    assert found.verdict == verdict and "rule_next" in found.numbers and NEXT not in {trigger.label for trigger in found.triggers}
+    assert [suspect.label for suspect in found.accused] == ([1] if verdict == "backdoored" else [])
 
 
 def test_where_nothing_works_the_run_is_inconclusive(clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector, "success", lambda *_: 0.0)
-    found = Triggers().detect(clean_case)
+    found = Triggers("quick").detect(clean_case)
     assert found.verdict == "inconclusive" and detector.NOTHING_WORKED in found.reasons
 
 
 def test_a_model_without_a_linear_head_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "find_head", lambda model: None)
+    monkeypatch.setattr(shifts, "find_head", lambda model: None)
     with pytest.raises(InputRefused, match="no linear layer"):
         Triggers().detect(case)
 
 
-def test_a_first_look_finds_a_label_that_the_norms_put_last(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "CANDIDATES", 2)
-    assert candidates.candidates(case, np.array([1.0, 3.0, 2.0])) == [0, 1]
+def test_labels_that_are_close_get_fresh_starts(clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[list[int]]()
+    genuine = race.again
+
+    def again(ran: race.Race, labels: list[int], pace: race.Pace) -> dict[tuple[int, str], Inverted]:
+        calls.append(labels)
+        return genuine(ran, labels, pace)
+
+    monkeypatch.setattr(detector, "close", lambda accusation, limits: limits == AGAIN)
+    monkeypatch.setattr(race, "again", again)
+    found = Triggers("standard").detect(clean_case)
+    assert len(calls) == 1 and sorted(calls[0]) == [0, 1, 2] and not found.doubt and found.verdict == "clean"
+    Triggers("quick").detect(clean_case)  # has none to give
+    assert len(calls) == 1
 
 
-def test_a_second_start_keeps_the_cheaper_trigger(case: Case) -> None:
-    first = [invert(case, Aim(1, form, 0), detector.BRIEF) for form in ("additive", "patch", "warp")]
-    second = detector.again(case, first)
-    assert second[2] is first[2] and all(after.cost <= before.cost or not before.held for before, after in zip(first, second, strict=True))
+def test_the_same_seed_sees_the_same(case: Case) -> None:
+    first, second = (Triggers("quick").detect(case) for _ in range(2))
+    assert first.numbers == second.numbers and first.reached == second.reached and first.suspects == second.suspects
 
 
 def test_doubt_is_passed_on(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector, "close", lambda accusation, limits: True)
     monkeypatch.setattr(Accusation, "verdict", "inconclusive")
-    assert Triggers().detect(case).doubt
+    assert Triggers("quick").detect(case).doubt

