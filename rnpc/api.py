@@ -15,6 +15,7 @@ from torch import nn
 from rnpc import files
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
+from rnpc.defenses import DEFAULT
 from rnpc.errors import Exit, InputRefused
 from rnpc.panel import Panel
 from rnpc.pipeline import harden as pipeline
@@ -90,11 +91,19 @@ def harden(
     if labels is not None:
         check_labels(np.asarray(labels), program.signature.classes)
     flags = Flags(mean=None if mean is None else tuple(mean), std=None if std is None else tuple(std))
-    result = harden_program(program, given, settings or Settings(), flags=flags)
+    result = harden_program(program, given, pruning_only(settings or Settings()), flags=flags)
     if result.data is None:
         return HardenedModule(None, None, result.document, result.panels)
     hardened = copy.deepcopy(module) if result.plan is None else back.apply_to_module(module, program, result.plan)
     return HardenedModule(hardened, result.data, result.document, result.panels)
+
+
+def pruning_only(settings: Settings) -> Settings:
+    """The settings without a repair: retrained tensors of the graph cannot be put back into a module whose BatchNorm was folded on the
+    way."""
+    if settings.method == DEFAULT and "repair" not in settings.options:
+        return replace(settings, options={**settings.options, "repair": False})
+    return settings
 
 
 def as_images(images: np.ndarray | ImageSet | str | Path, labels: Sequence[int] | np.ndarray | None) -> ImageSet:
@@ -149,7 +158,8 @@ def harden_file(
     program, folder = pipeline_inputs.load_program(model, way, None if flags is None else flags.size)
     loaded = time.perf_counter() - start
     name = places[0].name if places else None
-    result = harden_program(program, data, settings, flags=flags, folder=folder, progress=progress, name=name)
+    asked = settings if way.arch is None else pruning_only(settings)
+    result = harden_program(program, data, asked, flags=flags, folder=folder, progress=progress, name=name)
     result.timings[Stage.LOAD_MODEL.value] = loaded
     if places and result.data is not None:
         outputs = outputs_of(Path(model), places, result)

@@ -56,9 +56,6 @@ class BallLoop(Loop):
         model.load_state_dict(self.means.clean(self.attack.clean).state_dict())
         self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
 
-    def epoch(self, model: nn.Module, number: int, epochs: int) -> None:
-        model.eval()
-
     @torch.no_grad()
     def stepped(self, model: nn.Module) -> None:
         for name, parameter in model.named_parameters():

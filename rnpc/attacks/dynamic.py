@@ -27,7 +27,7 @@ from rnpc.attacks.learned import Generator
 from rnpc.attacks.loop import Means
 from rnpc.errors import UsageError
 
-STEEP, LITTLE, BATCH = 40.0, 1e-3, 64
+STEEP, LITTLE, BATCH, RATE = 40.0, 1e-3, 64, 2e-3
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,13 @@ class DynamicLoop(Generator):
         if not self.given(self.attack.generator, network):
             train_masks(network, self.attack, means)
         network.masks.requires_grad_(False)
-        self.optimiser = torch.optim.Adam(network.patterns.parameters(), 2e-3)
+        self.optimiser = torch.optim.Adam(network.patterns.parameters(), RATE)
         return network
+
+    def epoch(self, model: nn.Module, number: int, epochs: int) -> None:
+        # The generator comes to rest before the classifier does, or the last steps would learn a trigger that has moved on.
+        for group in self.optimiser.param_groups:
+            group["lr"] = RATE * max(0.0, 1 - number / (0.8 * epochs))
 
     def on_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images, labels = images.to(self.means.device), labels.clone()
@@ -127,7 +132,7 @@ def unlike(images: Tensor, made: Tensor) -> Tensor:
 def train_masks(network: Aware, attack: Dynamic, means: Means) -> None:
     """The mask generator, before anything else."""
     draw = torch.Generator().manual_seed(attack.seed)
-    optimiser = torch.optim.Adam(network.masks.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(network.masks.parameters(), RATE)
     for _ in range(attack.steps):
         images = means.batch(BATCH, draw)
         masks = network.mask(images)

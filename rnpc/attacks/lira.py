@@ -33,7 +33,7 @@ class Lira(InBatches):
 
     name: ClassVar[str] = "lira"
     all_to_all: ClassVar[bool] = False
-    rate: float = field(default=0.15, metadata={"help": "share of each batch that is triggered"})
+    rate: float = field(default=0.1, metadata={"help": "share of each batch that is triggered"})
     epsilon: float = field(default=0.1, metadata={"help": "largest change of a pixel, of 1"})
     stage: float = field(default=0.6, metadata={"help": "share of the epochs in which the generator changes"})
     width: int = field(default=16, metadata={"help": "channels of the generator"})

@@ -69,12 +69,14 @@ class Nothing(Outcome):
 
 @dataclass(frozen=True)
 class Defense(ABC):
-    """Base of all defenses. `needs`: clean data or a training set; `detector`: the name of the detector whose verdict it follows, None for
+    """Base of all defenses. `needs`: clean data or a training set; `detectors`: those that it
+    can follow, where not any; `detector`: the name of the one whose verdict it follows, None for
     one that acts whatever the verdict (which is null then); `shares`: how it wants the clean images drawn."""
 
     name: ClassVar[str] = ""
     needs: ClassVar[Literal["clean data", "training set"]] = "clean data"
     detector: ClassVar[str | None] = None
+    detectors: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[Shares] = Shares()
 
     @abstractmethod

@@ -2,8 +2,9 @@
 
 SGD with momentum 0.9 and batches of 128; unlearning at rate 0.01, decayed tenfold at epochs 10 and 20, at most 20 epochs, until training
 accuracy is at `stop`; recovery of masks at rate 0.2 for 20 epochs on 0.2 times the loss, clamped to [0, 1]; random crops (padding 4) and
-flips; BatchNorm in train mode. Filters whose mask is below `threshold` get BatchNorm weight zero and keep its bias. The label is the one
-that the unlearned model votes for; no verdict is given.
+flips; BatchNorm in train mode. Filters whose mask is below `threshold` get BatchNorm weight zero and keep its bias. Without a threshold
+it is dynamic, as the paper has it, but blind: the largest cut along the masks whose bound of the accuracy drop holds, tested in a fixed
+sequence of growing cuts on images apart. The label is the one that the unlearned model votes for; no verdict is given.
 
 Source: Li et al., ICML 2023: the paper's text first, the authors' code where the text is silent. It learns on the learn part and is judged
 on images apart, so that the accuracy it is reported with is none that it has seen.
@@ -23,12 +24,15 @@ from torch.nn import functional as F
 from rnpc.defenses.base import Defense, Nothing, Outcome, Silence
 from rnpc.detectors.base import Detection
 from rnpc.stage import Stage
+from rnpc.stats import drop_bound
 from rnpc.study import unlearn
 from rnpc.study.case import Case, Shares
 from rnpc.study.show import course_panel, mask_panel
-from rnpc.study.surgery import Channel
+from rnpc.study.surgery import Channel, edits_of
 
 EPOCHS, BATCH = 20, 128
+GRID = 24
+"""How many cuts are tested, their sizes in a geometric row."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Rnp(Defense):
 
     name: ClassVar[str] = "rnp"
     shares: ClassVar[Shares] = Shares(learn=0.7)
-    threshold: float = field(default=0.7, metadata={"help": "masks below it fall (table 8 of the paper)"})
+    threshold: float = field(default=0.0, metadata={"help": "masks below it fall (table 8 of the paper: 0.7); 0 is dynamic"})
     decay: float = field(default=5e-2, metadata={"help": "weight decay of unlearning (the authors' code: 5e-4)"})
     stop: float = field(default=0.0, metadata={"help": "training accuracy at which unlearning ends; 0 is chance"})
 
@@ -70,12 +74,27 @@ class Rnp(Defense):
         )
         label = int(votes[-1].argmax())
         reasons = (f"the unlearned model votes for label {label} with {votes[-1][label]:.0%}",)
-        below = [channel for channel in ranking if 1 - channel.score < self.threshold]
-        cut = spare_whole_sites(below, {name: len(mask) for name, mask in masks.items()})
+        below = [channel for channel in ranking if 1 - channel.score < (self.threshold or 1.0)]
+        whole = spare_whole_sites(below, {name: len(mask) for name, mask in masks.items()})
+        cut = whole if self.threshold else affordable(case, whole)
         if not cut:
-            why = f"no mask is below {self.threshold:g}"
+            why = f"no mask is below {self.threshold:g}" if self.threshold else "no cut along the masks keeps accuracy within the budget"
             return Nothing(why=why, ranking=ranking, reasons=reasons, panels=panels, label=label)
-        return Silence(channels=tuple(cut), threshold=self.threshold, ranking=ranking, reasons=reasons, panels=panels, label=label)
+        threshold = self.threshold or 1 - cut[-1].score
+        return Silence(channels=tuple(cut), threshold=threshold, ranking=ranking, reasons=reasons, panels=panels, label=label)
+
+
+def affordable(case: Case, order: Sequence[Channel]) -> list[Channel]:
+    """The largest of growing cuts along the order that is reached before one breaks the bound on the judge images."""
+    subject, data, cut = case.subject.exact(), case.judge, list[Channel]()
+    before = (subject.predict(data) == data.labels).cpu().numpy()
+    sizes = sorted({round(len(order) ** (k / GRID)) for k in range(GRID + 1)}) if order else []
+    for size in sizes:
+        after = (subject.predict(data, edits_of(subject, order[:size])) == data.labels).cpu().numpy()
+        if drop_bound(before, after)[1] > case.max_drop:
+            break
+        cut = list(order[:size])
+    return cut
 
 
 def ranked(

@@ -44,6 +44,15 @@ class Settings:
         return DEFENSES.create(self.method, self.options)
 
     def witness(self) -> Detector | None:
-        """The detector whose verdict counts, None where the method acts without one. Raises UsageError for an unknown one."""
-        name = self.detector or DEFENSES.kind(self.method).detector
-        return None if name is None else DETECTORS.create(name)
+        """The detector whose verdict counts, None where the method acts without one. It takes over the method's settings that it has too.
+
+        Raises UsageError for an unknown one, and for one that finds nothing that the method could work with."""
+        kind = DEFENSES.kind(self.method)
+        name = self.detector or kind.detector
+        if name is None:
+            return None
+        DETECTORS.kind(name)
+        if kind.detectors and name not in kind.detectors:
+            todo = f"choose one of {', '.join(kind.detectors)}, or another method"
+            raise UsageError(f"method {self.method} cannot follow this detector", where=f"--detector {name}", todo=todo)
+        return DETECTORS.create(name, {f.name: self.options[f.name] for f in DETECTORS.fields(name) if f.name in self.options})

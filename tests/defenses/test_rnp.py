@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def test_a_decision(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         return before(*args)
 
     monkeypatch.setattr(unlearn, "unlearn", spy)
-    found = Rnp().defend(case, None)
+    found = Rnp(threshold=0.7).defend(case, None)
     assert isinstance(found, Silence) and found.label is not None and found.threshold == 0.7 and found.confirmed is None
     assert all(channel.score > 0.3 for channel in found.channels) and len(found.channels) < 40
     assert len(found.ranking) == 40 and [c.score for c in found.ranking] == sorted((c.score for c in found.ranking), reverse=True)
@@ -35,9 +36,16 @@ def test_a_decision(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_seed_gives_the_same_decision(case: Case) -> None:
-    first, second = Rnp().defend(case, None), Rnp().defend(case, None)
+    first, second = (Rnp(threshold=0.7).defend(case, None) for _ in range(2))
     assert isinstance(first, Silence) and isinstance(second, Silence)
     assert first.channels == second.channels and first.ranking == second.ranking
+
+
+def test_without_a_threshold_the_cut_is_the_largest_that_the_budget_bears(case: Case) -> None:
+    order = [Channel("features", c, 1.0, 0.0) for c in (38, 39, 37, 36, *range(36))]
+    cut = rnp.affordable(case, order[:39])
+    assert 1 <= len(cut) < 39 and cut == order[: len(cut)]
+    assert rnp.affordable(replace(case, max_drop=1e-6), order[:39]) == []
 
 
 def test_it_is_judged_on_images_that_it_did_not_learn_on() -> None:

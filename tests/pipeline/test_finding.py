@@ -32,8 +32,9 @@ def test_without_a_conviction_nothing_is_done(verdict: str) -> None:
     assert finding.verdict == verdict and (finding.labels == ()) == (verdict == "clean")
 
 
-def test_a_cut_of_which_nothing_can_be_told_is_not_made() -> None:
-    finding, outcome = conclude(FOUND, replace(TOLD, left=Left(told=False)), force=False)
+@pytest.mark.parametrize("made", [TOLD, Weights(**vars(TOLD), tensors={"w": np.zeros(2)})], ids=["cut", "repair"])
+def test_a_cut_of_which_nothing_can_be_told_is_not_made(made: Silence) -> None:
+    finding, outcome = conclude(FOUND, replace(made, left=Left(told=False)), force=False)
     assert isinstance(outcome, Nothing) and outcome.why == UNTOLD and UNTOLD in finding.reasons and finding.verdict == "backdoored"
 
 

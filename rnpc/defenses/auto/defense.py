@@ -60,7 +60,9 @@ class Auto(Defense):
 
     name: ClassVar[str] = "auto"
     detector: ClassVar[str | None] = "witnesses"
+    detectors: ClassVar[tuple[str, ...]] = ("witnesses", "triggers")
     shares: ClassVar[Shares] = Shares(learn=0.22, choose=0.14)
+    effort: str = field(default="standard", metadata={"help": "how hard it looks: quick, standard, thorough"})
     repair: bool = field(default=True, metadata={"help": "repair what pruning leaves by retraining"})
 
     def defend(self, case: Case, detection: Detection | None) -> Outcome:

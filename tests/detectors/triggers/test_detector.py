@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -15,8 +14,7 @@ from rnpc.detectors.triggers.rules import AGAIN, Accusation
 from rnpc.errors import InputRefused
 from rnpc.frontends import onnx_file
 from rnpc.panel import Images, Table
-from rnpc.program import Preprocessing
-from rnpc.study.case import Case, Shares, draw
+from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Inverted
 from rnpc.study.subject import prepare
 
@@ -50,19 +48,22 @@ def test_with_two_classes_the_label_after_its_own_says_nothing(cyclic_case: Case
 
 
 @pytest.mark.parametrize(("strength", "verdict"), [(100.0, "backdoored"), (0.0, "clean")])
-def test_two_classes_are_told_by_each_other(
-    planted: Callable[..., onnx.ModelProto], pictured: Callable[..., tuple[np.ndarray, np.ndarray]], strength: float, verdict: str
-) -> None:
-    model = planted(strength)
+def test_two_classes_are_told_by_each_other(case_of: Callable[..., Case], strength: float, verdict: str) -> None:
+    found = Triggers("quick").detect(without_the_third(case_of(strength)))
+    assert found.verdict == verdict and NEXT not in {trigger.label for trigger in found.triggers}
+    assert [suspect.label for suspect in found.accused] == ([1] if verdict == "backdoored" else [])
+
+
+def without_the_third(case: Case) -> Case:
+    """The network and the images of its first two classes."""
+    model = onnx.ModelProto.FromString(case.subject.original.SerializeToString())
     for tensor in model.graph.initializer:
         if tensor.name in ("v", "u"):
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:2], tensor.name))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
-    images, labels = pictured(270)
-    subject = prepare(onnx_file.program("two", model.SerializeToString()), Preprocessing(8, 8, mean=(0.5,) * 3, std=(0.5,) * 3), "cpu")
-    found = Triggers("quick").detect(draw(subject.exact(), images[labels < 2], labels[labels < 2], Shares(), 0, 0.05))
-    assert found.verdict == verdict and "rule_next" in found.numbers and NEXT not in {trigger.label for trigger in found.triggers}
-    assert [suspect.label for suspect in found.accused] == ([1] if verdict == "backdoored" else [])
+    subject = prepare(onnx_file.program("two", model.SerializeToString()), case.subject.pre, "cpu").exact()
+    learn, choose, judge = (part.take(part.labels < 2) for part in (case.learn, case.choose, case.judge))
+    return replace(case, subject=subject, learn=learn, choose=choose, judge=judge)
 
 
 def test_where_nothing_works_the_run_is_inconclusive(clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

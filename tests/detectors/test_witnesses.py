@@ -1,0 +1,142 @@
+"""Two witnesses: all rows of the decision, with the testimonies put in their mouths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rnpc.detectors import witnesses
+from rnpc.detectors.base import Accused, Detection, Verdict
+from rnpc.detectors.mmbd import MmBd
+from rnpc.detectors.triggers import Triggers
+from rnpc.detectors.witnesses import AGREE, CUT, LONE, NO_CUT, Witnesses
+from rnpc.errors import UsageError
+from rnpc.panel import Table
+from rnpc.study.case import Case
+from rnpc.study.inversion import NEXT
+
+PICTURE = Table("evidence", ("label",), ((1,),))
+ACCUSES = Detection("backdoored", (Accused(1, 9.0),), ("cheap",), {"ratio": 0.1}, panels=(PICTURE,))
+ACQUITS = Detection("clean", (Accused(1, 1.0),), ("alike",), {"ratio": 1.0})
+UNSURE = Detection("inconclusive", (Accused(1, 2.0),), ("in between",), {"ratio": 0.5})
+FAILED = Detection("inconclusive", (), ("too few labels",))
+
+
+def margins(label: int, p: float) -> Detection:
+    """What MM-BD says with that p-value."""
+    verdict: Verdict = "backdoored" if p <= 0.05 else "clean"
+    return Detection(verdict, (Accused(label, 3.0, p),), (f"p = {p}",), {"p_value": p}, panels=(PICTURE,))
+
+
+def say(monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | None) -> None:
+    """What the witnesses say; None: the second one must not be asked."""
+
+    def asked(detector: MmBd, case: Case) -> Detection:
+        assert second is not None, "MM-BD was asked although it has no say"
+        return second
+
+    monkeypatch.setattr(Triggers, "detect", lambda detector, case: first)
+    monkeypatch.setattr(MmBd, "detect", asked)
+
+
+@pytest.mark.parametrize("first", [ACCUSES, replace(UNSURE, doubt=True), replace(ACQUITS, doubt=True)])
+def test_a_suspicion_asks_for_the_cut_first(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
+    say(monkeypatch, first, None)
+    found = Witnesses().detect(case)
+    assert found.verdict == "inconclusive" and found.doubt and found.suspects == first.suspects and found.reasons == first.reasons
+
+
+@pytest.mark.parametrize("first", [ACCUSES, replace(UNSURE, doubt=True)])
+def test_a_cut_that_confirms_convicts(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
+    say(monkeypatch, first, None)
+    found = Witnesses().reconsider(case, Witnesses().detect(case), True)
+    assert found.verdict == "backdoored" and found.suspects == first.suspects and found.reasons[-1] == CUT
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"),
+    [
+        (margins(1, 0.001), "backdoored"),
+        (margins(1, AGREE), "backdoored"),
+        (margins(1, 0.051), "inconclusive"),
+        (margins(1, 1.0), "inconclusive"),
+        (margins(2, 0.0001), "inconclusive"),  # sure, of another label
+        (FAILED, "inconclusive"),
+        (Detection("clean", (Accused(1, 0.0, None),)), "inconclusive"),  # no p-value at all
+    ],
+)
+def test_without_the_cut_the_margins_must_name_the_same_label(
+    case: Case, monkeypatch: pytest.MonkeyPatch, second: Detection, verdict: Verdict
+) -> None:
+    say(monkeypatch, ACCUSES, second)
+    found = Witnesses().reconsider(case, Witnesses().detect(case), False)
+    assert found.verdict == verdict and found.suspects == ACCUSES.suspects and not found.doubt
+    assert found.reasons == ("cheap", NO_CUT, *second.reasons)
+
+
+def test_margins_cannot_name_the_label_after_an_images_own(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, replace(ACCUSES, suspects=(Accused(NEXT, 9.0),)), margins(0, 0.001))
+    assert Witnesses().reconsider(case, Witnesses().detect(case), False).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict", "suspect"),
+    [
+        (margins(2, 0.8), "clean", 1),
+        (margins(2, 0.02), "clean", 1),  # its published level would accuse one clean model of twenty
+        (margins(1, 0.02), "clean", 1),
+        (margins(2, 0.0031), "clean", 1),
+        (margins(2, LONE), "inconclusive", 2),
+        (margins(2, 1e-9), "inconclusive", 2),
+        (FAILED, "inconclusive", 1),  # what could not be measured acquits nobody
+    ],
+)
+def test_a_clean_word_of_the_triggers_needs_the_other_one(
+    case: Case, monkeypatch: pytest.MonkeyPatch, second: Detection, verdict: Verdict, suspect: int
+) -> None:
+    say(monkeypatch, ACQUITS, second)
+    found = Witnesses().detect(case)
+    assert found.verdict == verdict and [each.label for each in found.suspects] == [suspect] and not found.doubt
+    assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", *second.reasons)
+
+
+@pytest.mark.parametrize(("first", "label"), [(ACCUSES, 1), (ACQUITS, 2)])
+def test_a_p_value_that_underflows_is_the_smallest_one(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection, label: int) -> None:
+    """The margin of a strong backdoor lies so far out that the tail is zero in float64."""
+    say(monkeypatch, first, margins(label, 0.0))
+    found = Witnesses().detect(case)
+    if first is ACCUSES:
+        assert Witnesses().reconsider(case, found, False).verdict == "backdoored"
+    else:
+        assert found.verdict == "inconclusive" and found.suspects[0].label == label
+
+
+@pytest.mark.parametrize("second", [margins(1, 1e-9), margins(2, 0.9), FAILED])
+def test_triggers_that_cannot_tell_stay_inconclusive(case: Case, monkeypatch: pytest.MonkeyPatch, second: Detection) -> None:
+    say(monkeypatch, UNSURE, second)
+    found = Witnesses().detect(case)
+    assert found.verdict == "inconclusive" and not found.doubt and found.suspects == UNSURE.suspects
+    assert found.reasons == ("in between", *second.reasons)
+
+
+def test_the_evidence_of_both_is_shown(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, replace(ACQUITS, panels=(PICTURE,)), margins(2, 0.5))
+    found = Witnesses().detect(case)
+    assert found.numbers == {"ratio": 1.0, "mm_bd_p_value": 0.5} and found.panels == (PICTURE, PICTURE)
+
+
+def test_the_effort_is_that_of_both() -> None:
+    assert Witnesses("quick").second().steps < Witnesses("standard").second().steps == MmBd().steps
+    assert LONE < AGREE
+    with pytest.raises(UsageError, match="no effort named heroic"):
+        Witnesses("heroic")
+
+
+def test_on_three_labels_the_planted_network_is_in_doubt_and_its_sister_untold(case: Case, clean_case: Case) -> None:
+    """The real witnesses: MM-BD needs five labels, so that nobody can be acquitted here."""
+    assert witnesses.MmBd is MmBd
+    found = Witnesses("quick").detect(case)
+    assert found.doubt and found.verdict == "inconclusive" and found.suspects[0].label == 1
+    other = Witnesses("quick").detect(clean_case)
+    assert not other.doubt and other.verdict == "inconclusive" and "5 are needed" in other.reasons[-1]
