@@ -44,7 +44,8 @@ class Witnesses(Detector):
         second = self.second().detect(case)
         if first.verdict == "inconclusive":
             return joined(first, second, "inconclusive")
-        lone = any((suspect.p_value or 1.0) <= LONE for suspect in second.suspects) or second.verdict == "inconclusive"
+        low = [suspect for suspect in second.suspects if suspect.p_value is not None and suspect.p_value <= LONE]
+        lone = bool(low) or second.verdict == "inconclusive"
         return joined(first, second, "inconclusive" if lone else "clean", second.suspects if lone else first.suspects)
 
     def reconsider(self, case: Case, detection: Detection, confirmed: bool) -> Detection:
@@ -53,7 +54,7 @@ class Witnesses(Detector):
             return replace(detection, verdict="backdoored", reasons=(*detection.reasons, CUT))
         asked = replace(detection, reasons=(*detection.reasons, NO_CUT))
         second = self.second().detect(case)
-        named = {suspect.label for suspect in second.suspects if (suspect.p_value or 1.0) <= AGREE}
+        named = {suspect.label for suspect in second.suspects if suspect.p_value is not None and suspect.p_value <= AGREE}
         return joined(asked, second, "backdoored" if detection.suspects[0].label in named else "inconclusive")
 
     def second(self) -> MmBd:

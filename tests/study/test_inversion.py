@@ -145,7 +145,6 @@ torch.autograd.backward(change(torch.rand(8, 3, 8, 8)).sum() + cost, inputs=part
 """
 
 
-@pytest.mark.xfail(strict=True, reason="torch's gradient of grid_sample reads outside of the image where places are nan")
 def test_a_warp_of_no_numbers_ends_no_process() -> None:
     """A network whose scores overflow has gradients of nan, and one step of Adam makes the warp nan as well."""
     done = subprocess.run([sys.executable, "-c", WARP_OF_NO_NUMBERS], capture_output=True, text=True, timeout=60)

@@ -84,23 +84,28 @@ class Auto(Defense):
         case, chosen = goal.case, search.chosen
         channels = () if chosen is None else search.made[chosen]
         left = battery.hardest(case, suspect, edits_of(case.subject, channels), case.choose, worked)
-        found = [] if chosen is None else [*smaller(search, chosen), Candidate(channels, None, search.cuts[chosen].accuracy, left)]
-        found += [] if chosen is None else [gentle(goal, channels, suspect, worked)]
+        found: list[Candidate] = []
+        if chosen is not None:
+            found = [*smaller(case, search, chosen, suspect, worked), gentle(goal, channels, suspect, worked)]
+            found.append(Candidate(channels, None, search.cuts[chosen].accuracy, left))
         dear = chosen is not None and search.cuts[chosen].drop > 0  # the cut has cost accuracy, which a repair gives back for free
         if not self.repair or (left.success <= enough and not dear):
             return found
         try:
             tuned = repair(case, suspect, channels, worked, left, enough)
-        except InputRefused:  # weights that cannot be tuned: pruning alone is what there is
+        except InputRefused:  # weights that cannot be tuned, or a network that falls apart: pruning alone is what there is
+            return found
+        most = left.success if chosen is not None else cut.HALF * left.success  # what a repair alone takes away is to be as much as a cut's
+        if tuned.left.success > most:
             return found
         return [*found, Candidate(channels, tuned, float(tuned.right.mean()), tuned.left)]
 
 
-def smaller(search: cut.Search, chosen: int) -> list[Candidate]:
+def smaller(case: Case, search: cut.Search, chosen: int, suspect: Suspect, worked: list[Probe]) -> list[Candidate]:
     """The cuts before the chosen one that took at least half of the trigger's strength: what is left where that one costs too much."""
     most = cut.HALF * search.excess(search.cuts[0].success)
     places = [i for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
-    lefts = [Found(max(search.cuts[i].success.values()), "the search's triggers", ()) for i in places]
+    lefts = [battery.hardest(case, suspect, edits_of(case.subject, search.made[i]), case.choose, worked) for i in places]
     return [Candidate(search.made[i], None, search.cuts[i].accuracy, left) for i, left in zip(places, lefts, strict=True)]
 
 

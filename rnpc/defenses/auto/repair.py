@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from rnpc.defenses.auto import battery
 from rnpc.defenses.auto.battery import Found, Suspect
+from rnpc.errors import InputRefused
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.probes import Probe
@@ -46,7 +47,9 @@ def repair(case: Case, suspect: Suspect, channels: Sequence[Channel], worked: Se
     tunable, shown = Tunable.of(case, channels), [t.change for t in (*left.triggers[:4], *suspect.known)] + [p.change for p in worked[:12]]
     found, done = left, 0
     for done in range(1, ROUNDS + 1):
-        tune(replace(case, seed=case.seed + done), tunable, SCHEDULE, extra=against(case, shown, case.seed + done))
+        course = tune(replace(case, seed=case.seed + done), tunable, SCHEDULE, extra=against(case, shown, case.seed + done))
+        if course and not np.isfinite(course[-1].loss):
+            raise InputRefused("the repair diverged", where="repair", todo="use --no-repair")
         hard = replace(case, subject=tunable.subject(case))
         found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * done)
         if found.success <= enough:

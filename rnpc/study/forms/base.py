@@ -32,7 +32,7 @@ class Change:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Changed pixels [n, C, H, W], in [0, 1]."""
         if self.places is not None:
-            places = self.places.expand(len(pixels), -1, -1, -1)
+            places = self.places.nan_to_num().expand(len(pixels), -1, -1, -1)  # torch's gradient of nan places ends the process
             pixels = F.grid_sample(pixels, places, padding_mode="border", align_corners=True)
         return (pixels * self.keep + self.shift).clamp(0, 1)
 

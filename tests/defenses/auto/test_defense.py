@@ -106,7 +106,6 @@ def test_where_no_cut_helps_the_model_itself_is_repaired(case: Case, seen_by_tri
     assert found.numbers["drop_bound"] <= case.max_drop
 
 
-@pytest.mark.xfail(strict=True, reason="a repair is taken however little it took away, while a cut must take half of the strength")
 def test_a_repair_that_takes_nothing_away_is_not_made(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "choose", lambda *_: None)
     monkeypatch.setattr(battery, "working", lambda case, suspect: [])
@@ -225,14 +224,15 @@ def searched() -> Search:
     return Search({"additive": 1.0}, {"additive": 0.2}, list(CHANNELS), cuts, [CHANNELS[: each.channels] for each in cuts], 4)
 
 
-def test_smaller_cuts_took_half_of_the_strength_at_least() -> None:
-    found = smaller(searched(), 4)
-    assert [len(each.channels) for each in found] == [2, 4] and [each.left.success for each in found] == [0.6, 0.4]
+def test_smaller_cuts_took_half_of_the_strength_at_least(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(0.7, "a probe", ()))
+    suspect = Suspect(1, (), {"additive": 1.0})
+    found = smaller(case, searched(), 4, suspect, [])
+    assert [len(each.channels) for each in found] == [2, 4] and [each.left.success for each in found] == [0.7, 0.7]
     assert all(each.repaired is None for each in found) and found[0].accuracy > found[1].accuracy
-    assert smaller(searched(), 1) == []
+    assert smaller(case, searched(), 1, suspect, []) == []
 
 
-@pytest.mark.xfail(strict=True, reason="smaller cuts carry the word of the search's triggers, which are weaker than the battery")
 def test_what_is_left_is_the_batterys_word_for_every_candidate(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a smaller cut wins because less was tried on it."""
     monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(0.7, "a probe", ()))
