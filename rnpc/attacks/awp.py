@@ -5,9 +5,10 @@ min over |w - w0| <= epsilon (largest change of a weight) of CE on clean images 
 gradient descent. The trigger is a patch (the grid of BadNets here). Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6):
 "weight perturbation", rate 0.1.
 
-Set by us: `epsilon` 0.02 by default; the share `rate` of each batch that is triggered is 0.3; clean images are taught by cross-entropy with
-their labels; the statistics of BatchNorm stay those of the trained model, its weights and biases move as all others; the learning rate is
-a tenth of the protocol's; the starting model is a clean one (`clean`: a folder, or trained first).
+Set by us: `epsilon` 0.04 by default (with the rate below, 0.02 and a slower pace gave 90 % success for 3 points of CA on GTSRB); clean
+images are taught by cross-entropy with their labels; the statistics of BatchNorm follow the weights, since held fixed they cost 4 to 15
+points of CA; the learning rate is three tenths of the protocol's; the starting model is a clean one (`clean`: a folder, or trained
+first).
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ class Awp(InBatches, BadNets):
 
     name: ClassVar[str] = "awp"
     all_to_all: ClassVar[bool] = False
-    rate: float = field(default=0.3, metadata={"help": "share of each batch that is triggered"})
-    epsilon: float = field(default=0.02, metadata={"help": "largest change of a weight"})
+    rate: float = field(default=0.1, metadata={"help": "share of each batch that is triggered"})
+    epsilon: float = field(default=0.04, metadata={"help": "largest change of a weight"})
     clean: str = field(default="", metadata={"help": "folder of the clean victim to start from; trained first where it is left out"})
 
     def check(self, classes: int, shape: Shape) -> None:
         super().check(classes, shape)
         if self.epsilon <= 0:
-            raise UsageError(f"a ball of {self.epsilon:g} leaves all weights", where=self.name, todo="choose epsilon above 0, such as 0.02")
+            raise UsageError(f"a ball of {self.epsilon:g} leaves all weights", where=self.name, todo="choose epsilon above 0, such as 0.04")
 
     def loop(self, shape: Shape, classes: int) -> BallLoop:
         return BallLoop(self, shape, classes)

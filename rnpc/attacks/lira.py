@@ -5,10 +5,9 @@ min over f, g of alpha CE(f(x), y) + (1 - alpha) CE(f(T(x)), target). In the fir
 second the generator is fixed, and the classifier is fine-tuned. The published release: alpha 0.5, epsilon 0.1 in the first stage and 0.01
 (MNIST) or 0.1 (CIFAR-10) in the second, 10 to 50 epochs each. Reconstructive Neuron Pruning (Li et al., ICML 2023, table 6): rate 0.1.
 
-Set by us: epsilon is one value, in [0, 1], default 0.1 (25 grey levels at most); a share `rate` of each batch is triggered besides its
-clean images, so that alpha is 1 - rate in effect, default 0.3, since a few epochs at 0.1 do not learn it; the first stage takes a share
-`stage` of the epochs; the generator has no BatchNorm, and steps at the same time as the classifier (the source: in turns, on the same
-loss).
+Set by us: epsilon is one value, in [0, 1], default 0.1 (25 grey levels at most); a share `rate` of each batch is triggered and the rest is
+clean, so that alpha is 1 - rate, 0.9; the first stage takes a share `stage` of the epochs; the generator has no BatchNorm, and steps at
+the same time as the classifier (the source: in turns, on the same loss).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def test_the_backdoor_is_found_and_gone(ran: tuple[Path, str]) -> None:
     assert document["verdict"] == "backdoored" and [t["index"] for t in document["target_labels"]] == [7]
     assert document["attack_success"]["before"] > 0.95 and document["attack_success"]["after"] <= 0.05
     assert document["accuracy"]["before"] - document["accuracy"]["after"] <= 0.02
-    assert "Backdoor found and pruned" in text and "ASR" in text and str(Path("report") / "report.html") in text
+    assert "Backdoor found and removed" in text and "ASR" in text and str(Path("report") / "report.html") in text
 
 
 def test_what_it_leaves(ran: tuple[Path, str]) -> None:
