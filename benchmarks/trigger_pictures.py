@@ -1,11 +1,11 @@
-"""Pictures of triggers as victims' trigger.onnx puts them on images: a row of images, the same with the trigger, and the difference.
+"""Pictures of triggers: a row of images, the same with the trigger, and the difference.
 
-    python benchmarks/trigger_pictures.py VICTIM [MORE ...] --data-root DIR -o docs/images
+    python benchmarks/trigger_pictures.py [VICTIM ...] [--attack NAME ...] --data-root DIR -o docs/images
 
-Each VICTIM is a folder that `rnpc attack` wrote; its picture is `trigger-NAME.png`, NAME that of the attack. The images are the first test
-images of the classes 2, 14 and 33 (or of the attack's source class), the same for all victims of a data set. The difference is shown around
-grey, three times as strong as it is.
-"""
+Each VICTIM is a folder that `rnpc attack` wrote, whose trigger.onnx is shown on images of its data set; an attack whose trigger is there
+before any victim is can be named instead, and is shown on GTSRB. The picture is `trigger-NAME.png`. The three images are the first test
+images of the classes 2, 14 and 33 (or of the attack's source class), the same for all. The difference is shown around grey, three times
+as strong as it is. """
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rnpc import attacks
 from rnpc.data import datasets
 from rnpc.data.datasets import Dataset
 from rnpc.files import make_folder
 from rnpc.runtime import Session
+from rnpc.victims import export
 
 CLASSES, TIMES, SIDE, GAP = (2, 14, 33), 3.0, 96, 4
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("victims", nargs="+", type=Path)
+    parser.add_argument("victims", nargs="*", type=Path)
+    parser.add_argument("--attack", nargs="*", default=[], dest="names")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("-o", "--out", required=True, type=Path)
     options = parser.parse_args()
@@ -34,11 +37,20 @@ def main() -> None:
     for folder in options.victims:
         measured = json.loads((folder / "measured.json").read_text())
         data = datasets.load(measured["spec"]["dataset"], options.data_root)
-        name, source = measured["attack"]["name"], measured["attack"].get("source")
-        shown = picture((folder / "trigger.onnx").read_bytes(), some(data, source))
-        place = options.out / f"trigger-{name}.png"
-        shown.save(place, optimize=True)
-        print(f"{place}: {place.stat().st_size} bytes")
+        shown = picture((folder / "trigger.onnx").read_bytes(), some(data, measured["attack"].get("source")))
+        save(shown, options.out, measured["attack"]["name"])
+    for name in options.names:
+        data = datasets.load("gtsrb", options.data_root)
+        module = attacks.create(name, seed=1).module(data.shape)
+        assert module is not None, f"{name} has no trigger"
+        save(picture(export.trigger(module, data.shape), some(data, None)), options.out, name)
+
+
+def save(shown: Image.Image, out: Path, name: str) -> None:
+    """Write a picture and say how large it is."""
+    place = out / f"trigger-{name}.png"
+    shown.save(place, optimize=True)
+    print(f"{place}: {place.stat().st_size} bytes")
 
 
 def some(data: Dataset, source: int | None) -> np.ndarray:

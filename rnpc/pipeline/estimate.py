@@ -2,8 +2,8 @@
 
 Nearly all of the time goes into steps forward and backward through the studied network, so that one such step, timed as the search runs
 them (beside each other, a thread each), tells what the machine and the network have to do with it. How many there are follows from the
-race of triggers, label by label and round by round; what is done after it, the cut above all, is taken as a number of images that was
-counted on victims. Races that end early, and models that are clean, take less.
+race of triggers, label by label and round by round; what is done after it, the cut and its repair above all, is taken as a number of
+images that was counted on the demo's model. Races that end early, and models that are clean, take less.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from rnpc.study.subject import Subject, prepare, stored
 BATCH = 16
 """Images of the step that is timed."""
 REPEATS = 3
-REMOVAL = 40_000
-"""Images that rank, cut, look again and repair take, forward and backward, whatever the number of labels."""
+REMOVAL = 250_000
+"""Images that rank, cut, battery and repair take, forward and backward, whatever the number of labels; what goes forward only is in it."""
 OTHERWISE = 72_000
 """Images that a detector takes of which nothing is known: as many as the race at 43 labels."""
 Batches = Callable[[int], int]

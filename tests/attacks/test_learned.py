@@ -61,6 +61,7 @@ def test_poisons_a_share(name: str, count: int, means: Means) -> None:
         assert set(means.labels[changed].tolist()) == {1}
 
 
+@pytest.mark.slow
 def test_trojan_goes_to_the_next_label(means: Means) -> None:
     poisoned = ready("trojan", means, rate=0.25, target="next").poison(means.images, means.labels, generator())
     rows = poisoned.indices
@@ -143,6 +144,7 @@ def test_second_stage_of_lira_leaves_the_generator(means: Means, net: nn.Module)
     assert not batch.requires_grad
 
 
+@pytest.mark.slow
 def test_style_is_learned(means: Means) -> None:
     images = to_float(means.images[:40])
     network = train_style(3, 8, 100, means, 1)
@@ -152,6 +154,7 @@ def test_style_is_learned(means: Means) -> None:
     assert (made.mean((0, 2, 3)) - wanted).abs().sum() < 0.7 * (images.mean((0, 2, 3)) - wanted).abs().sum()
 
 
+@pytest.mark.slow
 def test_detoxification_hides_the_style_in_clean_looks(means: Means, net: nn.Module) -> None:
     loop: Any = ready("dfst", means, rate=0.2, rounds=1)
     images, labels = to_float(means.images), means.labels
