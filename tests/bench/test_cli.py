@@ -24,7 +24,7 @@ def test_numbers() -> None:
         (["chose", "--out", "o"], Exit.REFUSED, "choose, judge"),
         (["choose", "--out", "o"], Exit.REFUSED, "--data-root"),
         (["choose", "--out", "o", "--data-root", "."], Exit.REFUSED, "get it from"),
-        (["choose", "--out", "o", "--only", "99"], Exit.USAGE, "1 to 28"),
+        (["choose", "--out", "o", "--only", "99"], Exit.USAGE, "1 to 55"),
         (["outside.toml", "--out", "o"], Exit.USAGE, "outside.toml, [[victim]] 1"),
         (["many.toml", "--out", "o"], Exit.USAGE, "many.toml, [harden]"),
         (["mini.toml", "--out", "file/o"], Exit.SURROUNDINGS, "file/o"),
