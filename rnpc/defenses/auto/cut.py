@@ -12,7 +12,8 @@ rounds or the accuracy end first, the cut that comes nearest is made, if it took
 A cut is allowed while the drop on the choose images is within a share of the budget. The constants first weigh triggers as much as that
 lets them: `TRIES` are made in turn until a cut is allowed, then the same with half of the new channels, a quarter and an eighth; after
 two rounds without an allowed cut the search gives up. It may look at the choose images as often as it wants: the bound is taken on
-others, once. """
+others, once.
+"""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def concluded(
         return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
     final = judged(case, suspect, worked, taken)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
-    left = Left(final.success, before, plain, before - plain > TOLD)
+    left = Left(final.success, before, plain, bool(suspect.budgets) and before - plain > TOLD)  # no form that can tell: nothing is told
     numbers |= {"left_before": before, "left_after": final.success, "left_natural": plain, "drop": drop, "drop_bound": bound}
     silence = Silence(
         channels=taken.channels,
