@@ -8,7 +8,7 @@ study's own: no attack of the bench is imported, and none of the settings here w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.forms.warp import still
-from rnpc.study.inversion import Inverted
+from rnpc.study.inversion import Inverted, success
+from rnpc.study.subject import Split
+from rnpc.twin.module import Edit
 
 SIZES = (1, 2, 3, 4, 5, 7)
 BLENDS, WAVES, WARPS = (0.1, 0.2, 0.3), (0.06, 0.12), (0.5, 1.0, 1.5)
@@ -44,6 +46,11 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     for where, spots in places.items():
         found += [Probe(f"{name} at {where}", change) for spot in spots for name, change in squares(shape, spot, device)]
     return [*found, *whole_image(case)]
+
+
+def probed(case: Case, label: int, probe: Probe, data: Split, edits: Mapping[str, Edit]) -> float:
+    """Success of a probe for the label in the model with `edits`."""
+    return success(case.subject, Inverted(label, "probe", 0.0, probe.change), data, edits)
 
 
 def centre(trigger: Inverted) -> tuple[int, int]:

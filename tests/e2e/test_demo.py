@@ -26,20 +26,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return where / "rnpc-demo", done.stdout
 
 
-def test_the_backdoor_is_found_and_what_is_said_of_it_holds(ran: tuple[Path, str]) -> None:
+def test_the_backdoor_is_found_and_gone(ran: tuple[Path, str]) -> None:
     out, text = ran
     document = json.loads((out / "report" / "report.json").read_text())["document"]
     assert document["verdict"] == "backdoored" and [t["index"] for t in document["target_labels"]] == [7]
-    assert document["attack_success"]["before"] > 0.95
+    assert document["attack_success"]["before"] > 0.95 and document["attack_success"]["after"] <= 0.05
     assert document["accuracy"]["before"] - document["accuracy"]["after"] <= 0.02
-    assert "Backdoor found and removed" not in text or document["attack_success"]["after"] <= 0.2
-    assert "ASR" in text and str(Path("report") / "report.html") in text
-
-
-@pytest.mark.xfail(reason="the default method weakens this backdoor only: an ASR of 18 to 37 % was left in the runs seen", strict=False)
-def test_the_backdoor_is_gone(ran: tuple[Path, str]) -> None:
-    document = json.loads((ran[0] / "report" / "report.json").read_text())["document"]
-    assert document["attack_success"]["after"] <= 0.05
+    assert "Backdoor found and" in text and "ASR" in text and str(Path("report") / "report.html") in text
 
 
 def test_what_it_leaves(ran: tuple[Path, str]) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from rnpc.speed import side_by_side
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, strongest, success
-from rnpc.study.probes import Probe, probes
+from rnpc.study.probes import Probe, probed, probes
 from rnpc.study.subject import Split
 from rnpc.twin.module import Edit
 
@@ -82,11 +82,6 @@ def working(case: Case, suspect: Suspect) -> list[Probe]:
         return [p for p in probes(case, NEXT, list(suspect.known)) if probed(case, NEXT, p, case.choose, {}) >= WORKED]
     some = Split(case.learn.stored[:SHOWN], case.learn.labels[:SHOWN])
     return [p for p in probes(case, suspect.label, list(suspect.known)) if probed(case, suspect.label, p, some, {}) >= WORKED]
-
-
-def probed(case: Case, label: int, probe: Probe, data: Split, edits: Mapping[str, Edit]) -> float:
-    """Success of a probe for the label."""
-    return success(case.subject, Inverted(label, "probe", 0.0, probe.change), data, edits)
 
 
 def natural(case: Case, suspect: Suspect) -> dict[str, float]:

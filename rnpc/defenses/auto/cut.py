@@ -33,6 +33,7 @@ from rnpc.stats import drop_bound, rate
 from rnpc.study.activations import Scores
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, strongest, success
+from rnpc.study.probes import Probe, probed
 from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
 
@@ -48,6 +49,8 @@ SLACK = 0.25
 HALVINGS = 3
 """How often a round is halved where it is not allowed."""
 FLOOR, FLOOR_NEXT = 0.10, 0.20
+PROBES = 0.25
+"""Success of a known trigger that is natural: some are large, and strain a sound model too."""
 HALF = 0.5
 LEFT = 0.4
 """Most of the strongest trigger's success that a cut may leave where it is to convict."""
@@ -55,7 +58,8 @@ LEFT = 0.4
 
 @dataclass(frozen=True)
 class Judged:
-    """One cut as the judged images see it. `success`: of the strongest fresh trigger in each form."""
+    """One cut as the images that the search sees judge it. `success`: of the strongest fresh trigger in each form; `probes`: of the known
+    triggers that worked in the original, the largest."""
 
     channels: int
     threshold: float | None
@@ -65,6 +69,7 @@ class Judged:
     drop: float
     bound: float
     success: Mapping[str, float] = field(default_factory=dict)
+    probes: float = 0.0
 
 
 @dataclass
@@ -84,11 +89,16 @@ class Search:
         """How much of the way from the natural levels to certain success is left, in the worst form; at most 0 where none is."""
         return max((found[form] - level) / max(1 - level, 1e-6) for form, level in self.levels.items())
 
+    def left(self, cut: Judged) -> float:
+        """What is left after a cut: of the fresh triggers' excess, or of what the probes reach above `PROBES`; 0 where all is natural."""
+        return max(self.excess(cut.success), (cut.probes - PROBES) / (1 - PROBES), 0.0)
+
 
 @dataclass(frozen=True)
 class Goal:
     """What a search wants gone. `means`, `deviations`: of each channel on clean images; `budgets`: by form, the cost of the strongest
-    triggers for `label`; `other`: by form, the label whose success counts as natural, if any."""
+    triggers for `label`; `other`: by form, the label whose success counts as natural, if any; `worked`: probes that work in the original.
+    They tell the search when to stop and are never fitted to, so that they may judge it."""
 
     case: Case
     means: Scores
@@ -96,6 +106,7 @@ class Goal:
     label: int
     budgets: Mapping[str, float]
     other: Mapping[str, int]
+    worked: tuple[Probe, ...] = ()
 
 
 def search(goal: Goal) -> Search:
@@ -121,9 +132,10 @@ def search(goal: Goal) -> Search:
         triggers = afresh(goal, list(found.levels), taken, step)
         edits = edits_of(goal.case.subject, taken)
         reached = {t.form: success(goal.case.subject, t, goal.case.choose, edits) for t in triggers}
-        found.cuts.append(replace(judged, success=reached))
+        probes = max((probed(case, goal.label, probe, case.choose, edits) for probe in goal.worked), default=0.0)
+        found.cuts.append(replace(judged, success=reached, probes=probes))
         found.made.append(tuple(taken))
-        if (allowed(judged, goal.case.max_drop) and found.excess(reached) <= 0) or beyond(found, goal.case.max_drop):
+        if (allowed(judged, goal.case.max_drop) and found.left(found.cuts[-1]) <= 0) or beyond(found, goal.case.max_drop):
             break
     found.chosen = choose(found, goal.case.max_drop)
     return found
@@ -217,11 +229,9 @@ def answers(goal: Goal, channels: Sequence[Channel]) -> np.ndarray:
 def choose(found: Search, max_drop: float) -> int | None:
     """The allowed cut that leaves least of the trigger's success, the first of equals; None where even that leaves more than half."""
     fitting = [i for i, cut in enumerate(found.cuts) if cut.channels and allowed(cut, max_drop)]
-    if not fitting:
-        return None
-    left = {i: max(found.excess(found.cuts[i].success), 0.0) for i in fitting}
-    best = min(fitting, key=lambda i: left[i])
-    return best if left[best] <= HALF * max(found.excess(found.cuts[0].success), 0.0) else None
+    most = HALF * max(found.excess(found.cuts[0].success), 0.0)
+    strong = [i for i in fitting if max(found.excess(found.cuts[i].success), 0.0) <= most]
+    return min(strong, key=lambda i: found.left(found.cuts[i]), default=None)
 
 
 def confirms(found: Search) -> bool:

@@ -70,10 +70,11 @@ class Auto(Defense):
         assert detection is not None
         label = detection.suspects[0].label
         goal = goal_of(case, label, detection)
-        search = cut.search(goal)
-        case.tell(Stage.JUDGE, None, None)
         suspect = suspect_of(goal, detection)
-        worked, levels = battery.working(case, suspect), battery.natural(case, suspect)
+        worked = battery.working(case, suspect)
+        search = cut.search(replace(goal, worked=tuple(worked)))
+        case.tell(Stage.JUDGE, None, None)
+        levels = battery.natural(case, suspect)
         told = {form: level for form, level in levels.items() if level <= battery.HIGH}
         suspect, plain = suspect.within(told), max(told.values(), default=0.0)
         candidates = self.candidates(goal, search, suspect, worked, min(max(plain, ENOUGH), NATURAL_MOST))
