@@ -17,7 +17,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from rnpc.errors import InputRefused
-from rnpc.passes.facts.sites import Place, find_places
+from rnpc.passes.facts.place import Place
+from rnpc.passes.facts.sites import find_places
 from rnpc.passes.facts.view import Slot, View
 from rnpc.passes.rewrite.check import check_plan
 from rnpc.plan import Plan

@@ -16,12 +16,13 @@ from rnpc import files
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
 from rnpc.defenses import DEFAULT
-from rnpc.errors import Exit, InputRefused
+from rnpc.errors import Exit, InputRefused, UsageError
 from rnpc.panel import Panel
 from rnpc.pipeline import harden as pipeline
 from rnpc.pipeline import inputs as pipeline_inputs
 from rnpc.pipeline.document import document_of, panels_of
 from rnpc.pipeline.inputs import Way
+from rnpc.pipeline.optimise import Optimised
 from rnpc.pipeline.settings import Settings
 from rnpc.plan import Plan
 from rnpc.program import Program
@@ -36,7 +37,8 @@ __all__ = ["HardenedModule", "Result", "Settings", "Way", "harden", "harden_file
 class Result:
     """`document`: what `--format json` prints; `panels`: what the report shows; `plan`: None where nothing was cut; `tensors`: new values
     of the tensors that the plan replaces; `data`: the bytes of the output, None where none is to be written; `ranking`: all channels in
-    the order in which they would fall; `written`: the model files."""
+    the order in which they would fall; `optimised`: the second file for deployment, or why there is none (None where it was not asked for
+    or there is no first one); `written`: the model files."""
 
     document: dict[str, Any]
     panels: tuple[Panel, ...]
@@ -46,6 +48,7 @@ class Result:
     program: Program
     ranking: tuple[Channel, ...]
     exit_code: Exit
+    optimised: Optimised | InputRefused | None = None
     timings: dict[str, float] = field(default_factory=dict)
     written: tuple[Path, ...] = ()
 
@@ -85,6 +88,8 @@ def harden(
     """
     from rnpc.frontends import back, torch_module
 
+    if settings is not None and settings.optimize is not None:
+        raise UsageError("no file is written here", where="optimize", todo="use rnpc.api.harden_file")
     given = as_images(images, labels)
     shape = (given.images.shape[3], given.images.shape[1], given.images.shape[2])
     program = torch_module.load(module, shape)
@@ -148,10 +153,15 @@ def harden_file(
     way: Way | None = None,
     progress: Tell | None = None,
 ) -> Result:
-    """Harden a model file; writes `out` (default: nothing) and the report folder. Raises the errors of `rnpc.errors`."""
+    """Harden a model file; writes `out` (default: nothing), the optimised copy and the report folder. Raises the errors of `rnpc.errors`.
+
+    Without `out` there is no optimised copy. One that is refused takes nothing from the rest: it is `optimised` of the result.
+    """
     settings, way = settings or Settings(), way or Way()
+    settings = settings if out is not None else replace(settings, optimize=None)
     places = [] if out is None else places_of(Path(out), way.arch)
-    files.check_outputs(places, [*pipeline_inputs.files_of(model, flags), *([] if isinstance(data, ImageSet) else [data])])
+    second = [] if settings.optimize is None else [settings.optimize]
+    files.check_outputs([*places, *second], [*pipeline_inputs.files_of(model, flags), *([] if isinstance(data, ImageSet) else [data])])
     if report is not None:
         files.make_folder(report)
     start = time.perf_counter()
@@ -163,6 +173,8 @@ def harden_file(
     result.timings[Stage.LOAD_MODEL.value] = loaded
     if places and result.data is not None:
         outputs = outputs_of(Path(model), places, result)
+        if settings.optimize is not None and isinstance(result.optimised, Optimised):
+            outputs[settings.optimize] = result.optimised.data
         files.write_all(outputs, [model])
         result = replace(result, written=tuple(outputs))
     if report is not None:
@@ -209,5 +221,6 @@ def harden_program(
         program=program,
         ranking=run.decision.outcome.ranking,
         exit_code=run.exit_code,
+        optimised=run.optimised,
         timings=run.timings,
     )

@@ -54,12 +54,32 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Codes:
+    """Whole numbers q from `low` to `high`, each of which stands for scale[c] (q - zero[c]); an entry for each channel c."""
+
+    scale: tuple[float, ...]
+    zero: tuple[int, ...]
+    low: int
+    high: int
+
+    def code(self, channel: int, value: float) -> int:
+        """The code nearest to a value, halves to even, within the range."""
+        steps = np.rint(np.float64(value) / self.scale[channel]) + self.zero[channel]
+        return int(min(max(steps, self.low), self.high))
+
+    def real(self, channel: int, code: int) -> float:
+        """What a code stands for: a product in float32, as runtimes compute it."""
+        return float(np.float32(code - self.zero[channel]) * np.float32(self.scale[channel]))
+
+
+@dataclass(frozen=True)
 class FilterSite:
     """A value whose channel c can be set to a constant by writing a few tensor entries.
 
     `value`: the value's name (unique in the graph, also the site's name). `node`: index of the producer in graph.node. `op_type`: its
     operator. `axis`: the channel axis of the value. `weight`, `weight_axis`: tensor whose slice c along that axis becomes zero (the
-    BatchNorm scale, the filter). `bias`: tensor whose entry c becomes the constant; None where the node has none.
+    BatchNorm scale, the filter). `bias`: tensor whose entry c becomes the constant; None where the node has none. `codes`: what that entry
+    can say where it is a code of a quantised graph.
     """
 
     value: str
@@ -71,6 +91,11 @@ class FilterSite:
     weight: str
     weight_axis: int
     bias: str | None
+    codes: Codes | None = None
+
+    def held(self, channel: int, value: float) -> float:
+        """The constant that the file will hold: `value`, or the nearest that a quantised bias can say."""
+        return value if self.codes is None else self.codes.real(channel, self.codes.code(channel, value))
 
 
 Masks = dict[str, np.ndarray]

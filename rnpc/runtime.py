@@ -51,13 +51,14 @@ class Session:
         outputs: Sequence[str] = (),
         where: str = "model",
         scores: str | None = None,
+        plain: bool = False,
     ) -> None:
         """Raises InputRefused where onnxruntime cannot load `data`, SurroundingsError where `device` cannot be had.
 
         `scores`: the output that carries the scores (default: the first). `outputs`: names to return from `run_all` beside the scores. All
-        must be graph outputs.
+        must be graph outputs. `plain`: node by node as they are stored, nothing fused.
         """
-        self._session = start(data, device, threads, where)
+        self._session = start(data, device, threads, where, plain)
         self.provider = str(self._session.get_providers()[0])
         if device == "cuda" and self.provider != CUDA:
             raise no_cuda()
@@ -108,7 +109,7 @@ def cast(x: np.ndarray, dtype: Any) -> np.ndarray:
     return np.ascontiguousarray(x, dtype=dtype)
 
 
-def start(data: bytes, device: Device, threads: int, where: str) -> Any:
+def start(data: bytes, device: Device, threads: int, where: str, plain: bool = False) -> Any:
     """An onnxruntime InferenceSession; quiet, without spinning threads."""
     import onnxruntime as ort
 
@@ -117,6 +118,8 @@ def start(data: bytes, device: Device, threads: int, where: str) -> Any:
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if plain:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[Any] = [CPU]
     if device != "cpu" and cuda_possible():

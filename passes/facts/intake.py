@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from rnpc.errors import InputRefused
 from rnpc.passes.canonical.inline import Inline
+from rnpc.passes.canonical.qforms import FORMS, INTEGER, LINEAR, MICROSOFT, key
 from rnpc.passes.driver import broken, copied
 from rnpc.passes.facts.scores import choice
 from rnpc.passes.facts.sites import eval_mode, find_sites, linear, score_layers
@@ -21,7 +22,9 @@ from rnpc.passes.facts.view import View, attribute, is_onnx, is_op, node_name, o
 from rnpc.passes.wire import provenance
 
 HIDES = "channel pruning does not remove logic"
-QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
+DYNAMIC = ("DynamicQuantizeLinear", *INTEGER)
+CODES = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.INT4, TensorProto.UINT4)
+FLOAT_MODEL = "harden the float model and quantise the hardened one"
 Found = tuple[str, str] | None
 """What is wrong and what to do; None where nothing is."""
 
@@ -70,14 +73,25 @@ def control(_: View, __: str, path: list[NodeProto]) -> Found:
     return f"node {node_name(node)} ({node.op_type}) is control flow on the way to the scores", todo
 
 
-def quantised(_: View, __: str, path: list[NodeProto]) -> Found:
-    """Operators of quantised graphs."""
-    node = next(
-        (n for n in path if is_op(n, *QUANTISED) or (not is_onnx(n) and n.op_type.startswith(("QLinear", "QGemm", "QAttention")))), None
-    )
-    if node is None:
-        return None
-    return f"the model is quantised (node {node_name(node)}, {node.op_type})", "harden the float model and quantise the hardened one"
+def quantised(view: View, _: str, path: list[NodeProto]) -> Found:
+    """Forms of quantised graphs other than QDQ and QOperator with stored scales (`canonical.quantised`)."""
+    node, what = next(((n, reason) for n in path if (reason := beyond(view, n))), (None, ""))
+    return None if node is None else (f"the model is quantised {what} (node {node_name(node)}, {node.op_type})", FLOAT_MODEL)
+
+
+def beyond(view: View, node: NodeProto) -> str:
+    """How a node quantises that is not supported; empty where it does not, or is."""
+    if is_op(node, *DYNAMIC):
+        return "dynamically"
+    if key(node) in FORMS:
+        return "with channels last" if attribute(node, "channels_last", 0) else ""
+    if node.op_type in LINEAR and (is_onnx(node) or node.domain == MICROSOFT):
+        point = view.tensor(node.input[2]) if len(node.input) > 2 else None
+        if attribute(node, "block_size", 0):
+            return "in blocks"
+        return "to a type that is not supported" if point is not None and point.data_type not in CODES else ""
+    named = node.op_type.startswith("Q") or any(part in node.op_type for part in ("Quant", "Integer", "NBits"))
+    return f"by an operator of {node.domain} that is not supported" if named and not is_onnx(node) else ""
 
 
 def training_mode(_: View, __: str, path: list[NodeProto]) -> Found:

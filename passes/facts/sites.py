@@ -3,33 +3,26 @@
 - BatchNormalization in eval mode: y = scale * (x - mean) / sqrt(var + eps) + bias; scale[c] = 0 leaves bias[c].
 - Conv: the filter's weights to zero leave its bias. A Conv whose only reader is a BatchNormalization is covered by that one.
 - Gemm, and MatMul followed by Add: a unit's weights to zero leave its bias.
+- The same on codes (`facts/operators`): weights at their zero point leave what the bias's code stands for.
 
-Weights may stand behind Identity, Cast and Transpose (`facts/stored`). The layers that make the class scores are no sites: from each output
-the walk goes back to the first Conv, Gemm or MatMul on every path, BatchNormalizations on the way included.
+Weights may stand behind Identity, Cast, Transpose and DequantizeLinear (`facts/stored`). The layers that make the class scores are no
+sites: from each output the walk goes back to the first Conv, Gemm or MatMul on every path, BatchNormalizations on the way included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
 from rnpc.passes.facts.calls import Calls, inlined
+from rnpc.passes.facts.operators import addition, linear_codes, matmul_weight, on_codes_place
+from rnpc.passes.facts.place import Place, is_row, made, stored_bias
 from rnpc.passes.facts.shapes import ranks
 from rnpc.passes.facts.stored import Stored, stored
-from rnpc.passes.facts.view import Slot, View, attribute, captured, is_op, order
-from rnpc.program import FilterSite, SiteKind
-
-
-@dataclass(frozen=True)
-class Place:
-    """A site and the node inputs through which its tensors are read. `bias` is where a missing bias would go, or None if nowhere."""
-
-    site: FilterSite
-    weight: Slot
-    bias: Slot | None
+from rnpc.passes.facts.view import View, attribute, captured, is_op, order
+from rnpc.program import FilterSite
 
 
 def find_sites(model: ModelProto) -> tuple[FilterSite, ...]:
@@ -60,7 +53,7 @@ def as_called(calls: Calls, place: Place) -> Place | None:
     weight, bias = calls.slot(place.weight), calls.slot(place.bias)
     if weight is None or bias is None:
         return None
-    return Place(replace(place.site, node=weight[0] if node is None else node), weight, bias)
+    return replace(place, site=replace(place.site, node=weight[0] if node is None else node), weight=weight, bias=bias)
 
 
 def with_axes(model: ModelProto, places: list[Place]) -> list[Place]:
@@ -82,14 +75,14 @@ def place_of(view: View, k: int, node: NodeProto) -> Place | None:
         return conv_place(view, k, node)
     if is_op(node, "Gemm"):
         return gemm_place(view, k, node)
-    if is_op(node, "MatMul"):
+    if is_op(node, "MatMul", "QLinearMatMul"):
         return matmul_place(view, k, node)
-    return None
+    return on_codes_place(view, k, node)
 
 
 def batchnorm_place(view: View, k: int, node: NodeProto) -> Place | None:
     """A BatchNormalization in eval mode whose scale and bias are stored."""
-    scale, bias = stored(view, (k, 1)), stored(view, (k, 2))
+    scale, bias = stored(view, (k, 1)), stored_bias(view, (k, 2))
     if scale is None or bias is None or not eval_mode(node) or len(scale.dims) != 1 or scale.dims != bias.dims:
         return None
     return made(node, k, "bn", scale, 0, bias, (k, 2))
@@ -97,7 +90,7 @@ def batchnorm_place(view: View, k: int, node: NodeProto) -> Place | None:
 
 def conv_place(view: View, k: int, node: NodeProto) -> Place | None:
     """A Conv with a stored filter, and a stored bias or none."""
-    weight, bias = stored(view, (k, 1)), stored(view, (k, 2))
+    weight, bias = stored(view, (k, 1)), stored_bias(view, (k, 2))
     if weight is None or len(weight.dims) < 3 or not bias_fits(node, weight, bias, weight.dims[0]):
         return None
     return made(node, k, "conv", weight, 0, bias, (k, 2))
@@ -105,7 +98,7 @@ def conv_place(view: View, k: int, node: NodeProto) -> Place | None:
 
 def gemm_place(view: View, k: int, node: NodeProto) -> Place | None:
     """A Gemm with stored weights; its bias must reach the output unscaled."""
-    weight, bias = stored(view, (k, 1)), stored(view, (k, 2))
+    weight, bias = stored(view, (k, 1)), stored_bias(view, (k, 2))
     if weight is None or len(weight.dims) != 2 or attribute(node, "transA", 0) or attribute(node, "beta", 1.0) != 1.0:
         return None
     axis = 0 if attribute(node, "transB", 0) else 1
@@ -116,24 +109,13 @@ def gemm_place(view: View, k: int, node: NodeProto) -> Place | None:
 
 def matmul_place(view: View, k: int, node: NodeProto) -> Place | None:
     """MatMul with stored weights [in, units] whose only reader adds a stored bias of `units` entries; the value is the sum, units last."""
-    weight, reader = stored(view, (k, 1)), view.only_reader(node.output[0])
-    if weight is None or len(weight.dims) != 2 or reader is None or not is_op(view.nodes[reader], "Add"):
+    weight = stored(view, (k, 1)) if is_op(node, "MatMul") else matmul_weight(view, k)
+    found = None if weight is None or len(weight.dims) != 2 else addition(view, k)
+    if weight is None or found is None or not is_row(found[1], weight.dims[1]):
         return None
-    add = view.nodes[reader]
-    slot = 1 - list(add.input).index(node.output[0])
-    bias = stored(view, (reader, slot))
-    if bias is None or not add.output or len(bias.dims) > 2 or not is_row(bias, weight.dims[1]):
-        return None
-    place = made(add, reader, "linear", weight, 1, bias, (reader, slot))
-    return replace(place, site=replace(place.site, axis=-1))
-
-
-def made(node: NodeProto, k: int, kind: SiteKind, weight: Stored, axis: int, bias: Stored | None, slot: Slot) -> Place:
-    """The place of node k; `axis` counts in the weight as the node reads it, the site says it as the tensor is stored."""
-    channels = weight.dims[axis]
-    flipped = 1 - axis if weight.flipped else axis
-    site = FilterSite(node.output[0], k, node.op_type, kind, 1, channels, weight.name, flipped, bias.name if bias else None)
-    return Place(site, weight.slot, bias.slot if bias else slot)
+    adder, bias = found
+    place = made(view.nodes[adder], adder, "linear", weight, 1, bias, bias.slot)
+    return None if place is None else replace(place, site=replace(place.site, axis=-1))
 
 
 def bias_fits(node: NodeProto, weight: Stored, bias: Stored | None, channels: int) -> bool:
@@ -141,11 +123,6 @@ def bias_fits(node: NodeProto, weight: Stored, bias: Stored | None, channels: in
     if len(node.input) > 2 and node.input[2]:
         return bias is not None and is_row(bias, channels)
     return not weight.cast
-
-
-def is_row(bias: Stored, channels: int) -> bool:
-    """Whether the tensor is one row with an entry for each channel."""
-    return prod(bias.dims) == channels and (len(bias.dims) == 0 or bias.dims[-1] == channels)
 
 
 def eval_mode(node: NodeProto) -> bool:
@@ -191,4 +168,4 @@ def linear(view: View, k: int) -> bool:
     node = view.nodes[k]
     if is_op(node, "MatMul"):
         return any(stored(view, (k, slot)) is not None for slot in range(2))
-    return is_op(node, "Conv", "ConvTranspose", "Gemm")
+    return is_op(node, "Conv", "ConvTranspose", "Gemm") or linear_codes(view, k)

@@ -19,12 +19,11 @@ from rnpc.errors import InputRefused
 from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite import check
 from rnpc.passes.rewrite import weights as retrained
+from rnpc.passes.rewrite.kept import Kept
 from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.passes.wire import external, provenance
 from rnpc.passes.wire import walk as wire
 from rnpc.plan import Mode, Plan, Silence
-
-Kept = tuple[str, int, str]
 
 
 @dataclass(frozen=True)

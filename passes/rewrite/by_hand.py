@@ -32,6 +32,8 @@ def read_plan(text: str, source: bytes, sites: Sequence[FilterSite], where: str)
     Raises InputRefused that names what is wrong; whether a full plan fits the model is for `apply` to say.
     """
     raw = parse(text, where)
+    if isinstance(raw, dict) and not raw.keys() & {"sites", "rewrite"}:
+        raise refuse("neither a plan that rnpc wrote nor one by hand, which has the field 'sites'", where)
     if not isinstance(raw, dict) or "sites" not in raw:
         return Plan.from_json(text, where)
     if unknown := sorted(raw.keys() - {"sites", "mode"}):

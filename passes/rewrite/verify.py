@@ -20,8 +20,9 @@ from onnx import ModelProto
 from rnpc.errors import InputRefused
 from rnpc.passes.rewrite import check
 from rnpc.passes.rewrite import weights as retrained
-from rnpc.passes.rewrite.apply import Kept, apply
+from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.compare import compare
+from rnpc.passes.rewrite.kept import Kept
 from rnpc.passes.rewrite.shown import Difference
 from rnpc.passes.wire import provenance
 from rnpc.passes.wire import walk as wire
@@ -60,6 +61,8 @@ def verify(
     plan that does not fit the original, and rules that this version does not know.
     """
     declared = provenance.read(readable(hardened))
+    if provenance.OPTIMISED in declared:
+        return optimised_copy(declared[provenance.OPTIMISED])
     if plan is None and not declared:
         return undeclared(original, hardened, require_hardened)
     seal = provenance.intact(declared) if declared else None
@@ -80,6 +83,12 @@ def undeclared(original: bytes, hardened: bytes, require_hardened: bool) -> Veri
         return Verified("different", (missing, *compare(original, hardened)))
     wrong = unhardened(None, require_hardened)
     return Verified("different" if wrong else "unchanged", tuple(wrong))
+
+
+def optimised_copy(digest: str) -> Verified:
+    """An optimised copy: no plan leads to it."""
+    said = f"an optimised copy of {digest[:12]}, which no plan covers: verify that file"
+    return Verified("different", (Difference("copy", ("metadata rnpc.optimised",), "a hardened file", said),))
 
 
 def unsealed(seal: bool | None) -> list[Difference]:

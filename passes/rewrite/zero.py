@@ -1,7 +1,14 @@
 """Write a plan into the file: each planned channel becomes its constant, all other bytes stay.
 
 A channel's weights become +0.0 and its bias entry the constant (exact float32 bits, rounded to the tensor's own type), in place and at the
-same length. Only where that would change something else the file is restructured first, and the edits say so: a tensor that more
+same length. In a quantised graph weights that are codes become their zero point, and a bias that is one the nearest code,
+
+    round(constant / scale) + zero point,    scale = s_x s_w[channel] for the int32 bias of a layer on codes,
+
+which is exact for the bias that was there, for zero, and for a constant that the plan rounded so (`FilterSite.held`). The layer's output is
+that constant for every image, rounded to a code as all its values are; saturation at the range's end is often its Relu.
+
+Only where all this would change something else the file is restructured first, and the edits say so: a tensor that more
 than one node reads is cloned for the node that is edited (`clone`), a missing bias is added where the constant is not zero (`add_bias`),
 and numbers kept as varints that have no room for the new value are repacked (`repack`).
 """
@@ -18,15 +25,19 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from rnpc.errors import InputRefused
-from rnpc.passes.facts.sites import Place, find_places
+from rnpc.passes.facts.coding import KINDS
+from rnpc.passes.facts.place import Place
+from rnpc.passes.facts.sites import find_places
 from rnpc.passes.facts.view import View
 from rnpc.passes.rewrite.check import TODO, refuse
 from rnpc.passes.wire import splice
 from rnpc.passes.wire import walk as wire
 from rnpc.passes.wire.splice import Splice
 from rnpc.plan import SitePlan
+from rnpc.program import Codes
 
 Edit = dict[str, Any]
+HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -139,12 +150,11 @@ def clone(source: bytes, view: View, walked: wire.Graph, work: Restructuring, na
 
 
 def add_bias(source: bytes, model: ModelProto, walked: wire.Graph, work: Restructuring, each: Job) -> str:
-    """Give the node a bias of zeros, in the weight's type."""
+    """Give the node a bias of zeros."""
     if each.place.bias is None:
         raise refuse(f"site {each.place.site.value} has no bias and no place for one", "make its constants zero", "model")
     k, position = each.place.bias
-    node, site = model.graph.node[k], each.place.site
-    dtype = walked.tensors[each.weight].dtype if each.weight in walked.tensors else walked.tensors[site.weight].dtype
+    node, site, dtype = model.graph.node[k], each.place.site, each.place.bias_type
     name = work.fresh(f"{site.value}_rnpc_bias")
     zeros = TensorProto(name=name, data_type=dtype, dims=[site.channels], raw_data=bytes(site.channels * wire.SIZES[dtype]))
     work.splices.append(splice.append(walked.field, 5, zeros.SerializeToString(deterministic=True)))
@@ -157,33 +167,51 @@ def add_bias(source: bytes, model: ModelProto, walked: wire.Graph, work: Restruc
 
 
 def repack(source: bytes, walked: wire.Graph, jobs: Sequence[Job]) -> tuple[bytes, list[Edit]]:
-    """Rewrite half-precision tensors kept as varints (whose lengths depend on the values) as raw data."""
+    """Rewrite half-precision tensors and codes kept as varints (whose lengths depend on the values) as raw data."""
     chosen = [name for each in jobs for name in (each.weight, each.bias) if name and walked.tensors[name].storage == "int32"]
     splices, edits = [], []
     for tensor in (walked.tensors[name] for name in dict.fromkeys(chosen)):
         values = [value for chunk in tensor.chunks for value in wire.varints(source, chunk.start, chunk.end)]
-        if len(values) != tensor.size or wire.SIZES.get(tensor.dtype) != 2 or max(values) > 0xFFFF:
+        raw = unpacked(tensor, values)
+        if len(values) != tensor.size or raw is None:
             raise misshapen(tensor)
-        body = splice.with_raw_data(source, tensor, np.array(values, dtype="<u2").tobytes())
+        body = splice.with_raw_data(source, tensor, raw)
         splices.append(Splice(tensor.path, tensor.message.key, tensor.message.end, wire.block(tensor.message.number, body)))
         edits.append({"kind": "repack", "tensor": tensor.name})
     return splice.rewrite(source, splices), edits
 
 
+def unpacked(tensor: wire.Tensor, values: Sequence[int]) -> bytes | None:
+    """The bytes of numbers that varints hold: bits of half precision, or whole numbers with their sign spread to 64 bits. None where one
+    does not fit the type."""
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype)).newbyteorder("<")
+    kind = np.dtype("<u2") if tensor.dtype in HALF else kind
+    if any(value >= 1 << 64 for value in values):
+        return None
+    signed = np.array(values, np.uint64).astype(np.int64)
+    if tensor.dtype not in (*HALF, *KINDS) or (signed != signed.astype(kind)).any():
+        return None
+    return signed.astype(kind).tobytes()
+
+
 def write(data: bytearray, tensors: dict[str, wire.Tensor], each: Job) -> Iterable[Edit]:
     """Write one site's zeros and constants in place."""
     channels, weight, axis = sorted(each.constants), tensors[each.weight], each.place.site.weight_axis
-    blank(data, weight, axis, channels)
-    yield {"kind": "zero", "tensor": weight.name, "axis": axis, "index": channels}
+    points = each.place.points
+    blank(data, weight, axis, channels, points)
+    at = {} if points is None else {"codes": [points[channel] for channel in channels]}
+    yield {"kind": "zero", "tensor": weight.name, "axis": axis, "index": channels, **at}
     if each.bias is not None:
         bias = tensors[each.bias]
-        bits = [number(bias, each.constants[channel]) for channel in channels]
+        bits = [number(bias, each.constants[channel], channel, each.place.site.codes) for channel in channels]
         put(data, bias, np.array(channels), b"".join(bits))
         yield {"kind": "set", "tensor": bias.name, "index": channels, "bits": [value[::-1].hex() for value in bits]}
 
 
-def number(tensor: wire.Tensor, value: float) -> bytes:
+def number(tensor: wire.Tensor, value: float, channel: int, codes: Codes | None) -> bytes:
     """`value` in the tensor's type, little-endian. Raises InputRefused where it would overflow."""
+    if codes is not None:
+        return code(tensor, value, channel, codes)
     with np.errstate(over="ignore"):
         cast = np.array(value, dtype=np.float32).astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype))
     if not np.isfinite(cast.astype(np.float64)):
@@ -191,8 +219,22 @@ def number(tensor: wire.Tensor, value: float) -> bytes:
     return bytes(cast.tobytes())
 
 
-def blank(data: bytearray, tensor: wire.Tensor, axis: int, channels: list[int]) -> None:
-    """Write +0.0 to whole channels."""
+def code(tensor: wire.Tensor, value: float, channel: int, codes: Codes) -> bytes:
+    """The code nearest to `value`, little-endian. Raises InputRefused where no code is within a step of it."""
+    found = codes.code(channel, value)
+    if abs(codes.real(channel, found) - value) > max(codes.scale[channel], abs(value) * 1e-5):
+        raise refuse(f"constant {value} is out of the range of the codes of tensor {tensor.name}", "choose a smaller constant")
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype)).newbyteorder("<")
+    return np.array(found, dtype=kind).tobytes()
+
+
+def blank(data: bytearray, tensor: wire.Tensor, axis: int, channels: list[int], points: Sequence[int] | None) -> None:
+    """Write +0.0, or each channel's zero point, to whole channels."""
+    if points is not None and any(points[channel] for channel in channels):
+        kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype)).newbyteorder("<")
+        for channel in channels:
+            put(data, tensor, tensor.elements(axis, channel), np.array(points[channel], dtype=kind).tobytes())
+        return
     if len(tensor.chunks) > 1:
         elements = np.concatenate([tensor.elements(axis, channel) for channel in channels])
         put(data, tensor, elements, bytes(wire.SIZES[tensor.dtype]))

@@ -20,6 +20,8 @@ from rnpc.plan import Plan
 
 PREFIX = "rnpc."
 SEAL = "rnpc.seal"
+OPTIMISED = "rnpc.optimised"
+"""In an optimised copy, which no plan covers: the digest of the hardened file that it was made from."""
 
 
 def entries(plan: Plan) -> dict[str, str]:

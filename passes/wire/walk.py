@@ -19,6 +19,8 @@ from onnx import TensorProto
 Storage = Literal["raw", "float", "int32", "double", "other", "external"]
 FIELDS: dict[int, Storage] = {9: "raw", 4: "float", 5: "int32", 10: "double", 6: "other", 7: "other", 11: "other"}
 SIZES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2}
+SIZES |= {TensorProto.INT8: 1, TensorProto.UINT8: 1, TensorProto.INT16: 2, TensorProto.UINT16: 2, TensorProto.INT32: 4}
+"""Bytes of an entry, of the types that a site's tensors have."""
 VARINT, EIGHT, BYTES, GROUP, END_GROUP, FOUR = range(6)
 
 

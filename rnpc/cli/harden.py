@@ -12,6 +12,7 @@ from rnpc.cli import options
 from rnpc.cli.method_options import MethodCommand, settings_of
 from rnpc.defenses import DEFAULT, DEFENSES
 from rnpc.detectors import DETECTORS
+from rnpc.errors import InputRefused
 
 if TYPE_CHECKING:
     from rnpc.api import Result
@@ -46,6 +47,7 @@ METHODS = "; ".join(f"{name}: {entry.help}" for name, entry in DEFENSES.entries.
 @options.preprocessing_options
 @options.model_options
 @options.device_options
+@options.optimize_option
 @options.format_option
 def command(
     model: Path, data: Path, out: Path | None, dry_run: bool, plan_out: Path | None, timings: Path | None, format: str, **given: Any
@@ -59,10 +61,11 @@ def command(
     from rnpc.cli.harden_progress import Progress
     from rnpc.pipeline import inputs
 
-    named = {key: given[key] for key in ("method", "max_ca_drop", "seed", "device", "threads", "force", "mode", "detector")}
+    named = {key: given[key] for key in ("method", "max_ca_drop", "seed", "device", "threads", "force", "mode", "detector", "optimize")}
     settings = api.Settings(**named, options=settings_of(given))
     out = out or model.parent / f"{model.stem}.hardened.onnx"
-    places = [*([] if dry_run else api.places_of(out, given["way"].arch)), *(place for place in (plan_out, timings) if place is not None)]
+    beside = [plan_out, timings, *([] if dry_run else [settings.optimize])]
+    places = [*([] if dry_run else api.places_of(out, given["way"].arch)), *(place for place in beside if place is not None)]
     files.check_outputs(places, [*inputs.files_of(model, given["flags"]), data])
     speed.keep_memory()
     also = {key: given[key] for key in ("flags", "report", "way")}
@@ -73,7 +76,11 @@ def command(
         options.echo_json(result.document)
     elif not given["quiet"]:
         summary(result, given["report"])
-    return exit_code(result, given["fail_on_finding"])
+    code = exit_code(result, given["fail_on_finding"])
+    if isinstance(result.optimised, InputRefused):
+        click.echo(f"rnpc: {result.optimised}", err=True)
+        return code or int(result.optimised.exit_code)
+    return code
 
 
 def write_beside(result: Result, model: Path, plan_out: Path | None, timings: Path | None) -> None:
@@ -101,14 +108,20 @@ def exit_code(result: Result, fail_on_finding: bool) -> int:
 
 def summary(result: Result, report: Path | None) -> None:
     """The outcome in a few lines on standard output."""
+    from rnpc.passes.rewrite import kept
+    from rnpc.pipeline.edited import optimised_lines
     from rnpc.report.words import describe
 
     for line in describe(result.document).lines():
         click.echo(line)
     for reason in result.document["reasons"]:
         click.echo(f"  evidence  {reason}")
+    for line in kept.lines([(entry["site"], entry["channel"], entry["why"]) for entry in result.document["kept"]]):
+        click.echo(f"  kept      {line}")
     for path in result.written:
         click.echo(f"  written   {path}")
+    for line in optimised_lines(result.document["optimised"]):
+        click.echo(f"  optimised {line}")
     if report is not None:
         click.echo(f"  report    {report / 'report.html'}")
     for note in [*result.document["notes"], *result.document["warnings"]]:

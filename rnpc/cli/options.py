@@ -109,6 +109,16 @@ def model_options(command: Command) -> Command:
     return wrapped
 
 
+def optimize_option(command: Command) -> Command:
+    """--optimize, as `optimize: Path | None`."""
+    return click.option(
+        "--optimize",
+        type=PLACE,
+        metavar="FILE",
+        help="Write a second file too, cleaned up for deployment (BatchNorm and constants folded); `verify` does not cover it.",
+    )(command)
+
+
 def format_option(command: Command) -> Command:
     """--format text|json, as `format: str`."""
     return click.option(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,12 +81,25 @@ def text(path: Path) -> str:
 
 def content(path: Path, what: str) -> bytes:
     """A file's bytes. Raises InputRefused where there is none, or it is not to be read."""
+    if files.kind(path) == "folder":
+        raise InputRefused("a folder, not a file", where=str(path), todo=f"give {what}")
     if files.kind(path) != "file":
         raise InputRefused("no such file", where=str(path), todo=f"give {what}")
     try:
         return path.read_bytes()
     except OSError as error:
         raise files.unreadable(str(path), error) from error
+
+
+@contextmanager
+def called(names: Mapping[str, Path | None]) -> Iterator[None]:
+    """An error inside that says `plan`, `model` or the like, as the passes do, says the user's name for that file instead."""
+    try:
+        yield
+    except InputRefused as error:
+        path = names.get(error.where or "")
+        error.where = error.where if path is None else path.name
+        raise
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def command(
     if found_bytes == source.raw:  # a copy: its external data has to be a copy too
         found_bytes, _ = plan_files.inlined(found_bytes, hardened)
     plan = None if plan_file is None else plan_files.read_plan(plan_file, source)
-    found = verify(source.data, found_bytes, plan, plan_files.read_weights(weights_file), require_hardened=require_hardened)
+    weights = plan_files.read_weights(weights_file)
+    with plan_files.called({"hardened file": hardened, "model": original, "plan": plan_file, "weights": weights_file}):
+        found = verify(source.data, found_bytes, plan, weights, require_hardened=require_hardened)
     outputs = None
     if data is not None:
         from rnpc.cli.verify_outputs import side_by_side

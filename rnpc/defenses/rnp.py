@@ -97,9 +97,7 @@ def affordable(case: Case, order: Sequence[Channel]) -> list[Channel]:
     return cut
 
 
-def ranked(
-    case: Case, masks: Mapping[str, np.ndarray], mean: Mapping[str, np.ndarray], betas: Mapping[str, Tensor]
-) -> tuple[Channel, ...]:
+def ranked(case: Case, masks: Mapping[str, np.ndarray], mean: Mapping[str, np.ndarray], betas: Mapping[str, Tensor]) -> tuple[Channel, ...]:
     """Channels by rising mask; those that end alike by their average over the recovery. The score is 1 - mask."""
     known = {site.value for site in case.subject.sites}
     order = [

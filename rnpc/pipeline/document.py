@@ -12,11 +12,15 @@ import numpy as np
 
 from rnpc import __version__
 from rnpc.defenses.base import Left, Nothing
+from rnpc.errors import InputRefused
 from rnpc.panel import Panel
 from rnpc.passes.facts import intake
+from rnpc.passes.rewrite import kept
+from rnpc.pipeline.edited import kept_panels, optimised_panels
 from rnpc.pipeline.harden import Hardened
 from rnpc.pipeline.inputs import Inputs
 from rnpc.pipeline.measure import Measured
+from rnpc.pipeline.optimise import refused_json
 from rnpc.pipeline.unseen import unseen
 from rnpc.stats import drop_bound, rate
 from rnpc.study.inversion import NEXT
@@ -53,7 +57,9 @@ def document_of(run: Hardened, name: str | None) -> dict[str, Any]:
         "threshold": None if plan is None else plan.threshold,
         "accuracy": accuracy_of(run.measured),
         "edits": run.edits,
+        "kept": kept.listed(run.kept),
         "output": written,
+        "optimised": optimised_of(run),
         "provider": run.measured.provider,
         "twin_difference": float(f"{run.difference:.1e}"),
         "notes": notes_of(run.inputs),
@@ -63,9 +69,16 @@ def document_of(run: Hardened, name: str | None) -> dict[str, Any]:
 
 
 def panels_of(run: Hardened) -> tuple[Panel, ...]:
-    """Everything that is shown, the detection's first."""
+    """Everything that is shown, the detection's first, what became of the file last."""
     detection = run.decision.detection
-    return (*(() if detection is None else detection.panels), *run.decision.outcome.panels)
+    found = (*(() if detection is None else detection.panels), *run.decision.outcome.panels)
+    return (*found, *kept_panels(run.kept), *optimised_panels(optimised_of(run)))
+
+
+def optimised_of(run: Hardened) -> dict[str, Any] | None:
+    """The second file, or why there is none."""
+    found, name = run.optimised, None if run.settings.optimize is None else run.settings.optimize.name
+    return None if found is None else refused_json(name, found) if isinstance(found, InputRefused) else found.json(name)
 
 
 def evidence_of(run: Hardened) -> dict[str, float | None]:

@@ -18,14 +18,16 @@ from rnpc.data.infer import Flags
 from rnpc.data.preprocess import to_input
 from rnpc.defenses.base import Defense, Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection, Detector
-from rnpc.errors import Exit, Inconclusive, UnsupportedOperator
+from rnpc.errors import Exit, Inconclusive, InputRefused, UnsupportedOperator
 from rnpc.passes.facts.intake import check_original
 from rnpc.passes.rewrite.apply import apply
+from rnpc.passes.rewrite.kept import Kept
 from rnpc.pipeline.clock import Clock
 from rnpc.pipeline.estimate import expected_seconds
 from rnpc.pipeline.finding import conclude
 from rnpc.pipeline.inputs import Inputs, settle
 from rnpc.pipeline.measure import Measured, measure
+from rnpc.pipeline.optimise import IMAGES, Optimised, optimise
 from rnpc.pipeline.plans import plan_of
 from rnpc.pipeline.settings import Settings
 from rnpc.plan import Plan
@@ -57,7 +59,8 @@ class Decision:
 @dataclass(frozen=True)
 class Hardened:
     """`data`: the bytes of the output, None where none is to be written. `plan`: None where nothing was cut; `tensors`: what travels beside
-    a plan that replaces weights."""
+    a plan that replaces weights. `kept`: channels that were to be removed and stay, zeroed. `optimised`: the second file, or why there is
+    none; None where it was not asked for or there is no first one."""
 
     inputs: Inputs
     settings: Settings
@@ -68,6 +71,8 @@ class Hardened:
     measured: Measured
     difference: float
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    kept: list[Kept] = field(default_factory=list)
+    optimised: Optimised | InputRefused | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -107,8 +112,9 @@ def run(
         output = output_of(program, decision, None if applied is None else applied.data)
         clock(Stage.MEASURE, None, None)
         measured = measure(inputs, decision.judged, output, settings)
-    edits = [] if applied is None else applied.edits
-    return Hardened(inputs, settings, decision, plan, edits, output, measured, difference, tensors, clock.finish())
+        second = None if output is None or settings.optimize is None else optimised(output, inputs, decision.judged, settings)
+    edits, kept = ([], []) if applied is None else (applied.edits, applied.kept)
+    return Hardened(inputs, settings, decision, plan, edits, output, measured, difference, tensors, kept, second, clock.finish())
 
 
 def studied(program: Program, settings: Settings) -> Subject:
@@ -166,6 +172,15 @@ def output_of(program: Program, decision: Decision, edited: bytes | None) -> byt
     if verdict == "clean" or (verdict is None and edited is None):
         return program.source
     return None if verdict == "inconclusive" else edited
+
+
+def optimised(output: bytes, inputs: Inputs, rows: np.ndarray, settings: Settings) -> Optimised | InputRefused:
+    """The second file, or why there is none: that loses nobody the first."""
+    images = to_input(inputs.images.images[rows[:IMAGES]], inputs.pre)
+    try:
+        return optimise(output, images, where=str(settings.optimize), threads=settings.threads)
+    except InputRefused as error:
+        return error
 
 
 @contextmanager

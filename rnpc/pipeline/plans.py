@@ -10,12 +10,14 @@ from rnpc.program import Program
 
 
 def plan_of(program: Program, outcome: Outcome, settings: Settings, data: str) -> Plan | None:
-    """The plan; None where nothing is to be done. `data`: digest of the list of defense images."""
+    """The plan; None where nothing is to be done. `data`: digest of the list of defense images. Constants are those that were judged: what
+    the file can hold."""
     if not isinstance(outcome, Silence):
         return None
     chosen: dict[str, dict[int, float]] = {}
+    places = {site.value: site for site in program.sites}
     for channel in outcome.channels:
-        chosen.setdefault(channel.site, {})[channel.index] = channel.value
+        chosen.setdefault(channel.site, {})[channel.index] = places[channel.site].held(channel.index, channel.value)
     return Plan(
         method=settings.method,
         seed=settings.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rnpc.defenses import DEFAULT, DEFENSES
@@ -19,7 +20,8 @@ from rnpc.runtime import THREADS, Device
 @dataclass(frozen=True)
 class Settings:
     """How to harden. `max_ca_drop`: largest accuracy drop, as a share; `force`: act whatever the verdict, which is then null;
-    `options`: settings of the method by name, the published ones where they are not given; `detector`: another than the method's own."""
+    `options`: settings of the method by name, the published ones where they are not given; `detector`: another than the method's own;
+    `optimize`: where a second file, cleaned up for deployment, is to go (`pipeline.optimise`)."""
 
     method: str = DEFAULT
     max_ca_drop: float = 0.02
@@ -29,6 +31,7 @@ class Settings:
     force: bool = False
     mode: Mode = "zero"
     detector: str | None = None
+    optimize: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -121,7 +121,8 @@ def prepare(program: Program, pre: Preprocessing, device: str) -> Subject:
     output = program.signature.output
     plain, model = kept(program.model, output), canonical(program.model, output)
     wanted = {site.value: site for site in program.sites}
-    sites = tuple(site for site in find_sites(model) if site.value in wanted and site.channels == wanted[site.value].channels)
+    found = (site for site in find_sites(model) if site.value in wanted and site.channels == wanted[site.value].channels)
+    sites = tuple(replace(site, codes=wanted[site.value].codes) for site in found)
     where = torch.device(device)
     twin = build(model).to(where)
     for parameter in twin.parameters():

@@ -1,6 +1,7 @@
 """Surgery on a twin: channels of filter sites set to constants, as the rewritten file will have them.
 
-Nothing is changed in the twin's weights. A cut is a set of edits that act on a site's value at the moment it is produced.
+Nothing is changed in the twin's weights. A cut is a set of edits that act on a site's value at the moment it is produced. Where the file's
+bias is quantised, the constant is what its codes can say.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def silence(site: FilterSite, channels: Sequence[Channel], device: torch.device)
     """An edit that replaces the channels of a site by their constants."""
     keep, add = torch.ones(site.channels, device=device), torch.zeros(site.channels, device=device)
     for channel in channels:
-        keep[channel.index], add[channel.index] = 0.0, channel.value
+        keep[channel.index], add[channel.index] = 0.0, site.held(channel.index, channel.value)
 
     def edit(value: Tensor) -> Tensor:
         shape = [1] * value.ndim

@@ -21,6 +21,7 @@ from torch.nn import Parameter
 
 from rnpc.errors import InputRefused
 from rnpc.passes.canonical.batchnorm import unfold_bn
+from rnpc.passes.canonical.qforms import quantised
 from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.facts.view import FLOATS, View, is_op
 from rnpc.program import FilterSite
@@ -62,7 +63,10 @@ class Tunable:
 
     @staticmethod
     def of(case: Case, channels: Sequence[Channel] = ()) -> Tunable:
-        """A fresh one with these channels silenced. Raises InputRefused where a weight is not stored as float numbers of its own."""
+        """A fresh one with these channels silenced. Raises InputRefused for a quantised model, and where a weight is not stored as float
+        numbers of its own."""
+        if quantised(case.subject.original):
+            raise refused("the model is quantised, and its codes cannot be tuned", "tune the float model, or choose a method that prunes")
         model = case.subject.kept
         view, sites = View(model), {site.value: site for site in find_sites(model)}
         kept = tuple(Norm(n.output[0], n.input[3], n.input[4]) for n in view.nodes if is_op(n, "BatchNormalization"))

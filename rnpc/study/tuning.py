@@ -36,15 +36,12 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 Gradient = Callable[[], tuple[float, float]]
 """Puts the batch's gradient into the parameters; loss and share of right answers."""
 Step = Callable[[Tunable, Gradient, SGD], tuple[float, float]]
-Extra = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
-"""A term of the loss: of the network (pixels -> scores), the batch's pixels and its labels."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """SGD over whole epochs. `smoothing` of labels; `cosine`: the rate falls to zero along half a cosine; `augment`: what is done to a
-    batch;
-    `frozen`: BatchNorm runs on its stored statistics and leaves them alone."""
+    batch."""
 
     epochs: int
     rate: float = 0.01
@@ -54,7 +51,6 @@ class Schedule:
     smoothing: float = 0.0
     cosine: bool = False
     augment: Augment | None = None
-    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,17 +109,17 @@ def held(twin: Twin) -> Iterator[None]:
         buffer.copy_(value)
 
 
-def tune(case: Case, tunable: Tunable, schedule: Schedule, step: Step = plain, extra: Extra | None = None) -> list[Epoch]:
+def tune(case: Case, tunable: Tunable, schedule: Schedule, step: Step = plain) -> list[Epoch]:
     """Train in place; the course, epoch by epoch. Ends early where the loss is no number any more."""
     generator, course = torch.Generator().manual_seed(case.seed), list[Epoch]()
     sgd = SGD(tunable.parameters(), lr=schedule.rate, momentum=schedule.momentum, weight_decay=schedule.decay)
-    tunable.twin.train(not schedule.frozen)
+    tunable.twin.train()
     for epoch in range(schedule.epochs):
         case.tell(Stage.REPAIR, epoch / schedule.epochs, course[-1].accuracy if course else None)
         for group in sgd.param_groups:
             group["lr"] = schedule.rate * (0.5 * (1 + math.cos(math.pi * epoch / schedule.epochs)) if schedule.cosine else 1.0)
         batches = epoch_of(case, schedule, generator)
-        seen = np.array([step(tunable, partial(gradient, case, tunable, schedule, extra, *each), sgd) for each in batches])
+        seen = np.array([step(tunable, partial(gradient, case, tunable, schedule, *each), sgd) for each in batches])
         course.append(Epoch(*map(float, seen.mean(0))))
         if not math.isfinite(course[-1].loss):
             break
@@ -140,17 +136,12 @@ def epoch_of(case: Case, schedule: Schedule, generator: torch.Generator) -> Iter
         yield schedule.augment(pixels, generator) if schedule.augment else pixels, case.learn.labels[rows]
 
 
-def gradient(case: Case, tunable: Tunable, schedule: Schedule, extra: Extra | None, pixels: Tensor, labels: Tensor) -> tuple[float, float]:
+def gradient(case: Case, tunable: Tunable, schedule: Schedule, pixels: Tensor, labels: Tensor) -> tuple[float, float]:
     """The gradient of a batch's loss in all parameters; loss and accuracy."""
     subject = tunable.subject(case)
-
-    def scores_of(pixels: Tensor) -> Tensor:
-        with subject.precision():
-            return subject.logits(pixels, tunable.edits).float()
-
-    scores = scores_of(pixels)
+    with subject.precision():
+        scores = subject.logits(pixels, tunable.edits).float()
     loss = F.cross_entropy(scores, labels, label_smoothing=schedule.smoothing)
-    loss = loss if extra is None else loss + extra(scores_of, pixels, labels)
     tunable.twin.zero_grad()
     with one_thread(subject.fast):
         loss.backward()

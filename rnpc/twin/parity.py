@@ -3,7 +3,8 @@
 The bound is 1e-3 of the scores' scale (at least 1). Two float32 programs of the same network differ by their order of summation: 1e-6 to
 1e-5 of the scale in networks of up to 120 layers, on CPU and GPU (TF32 is off); a wrong attribute, a lost node or a transposed weight
 moves scores by their own size. 1e-3 lies far from both. A graph that computes in half precision is rounded at each node while the twin
-is not, so that its bound is 5e-2.
+is not, so that its bound is 5e-2. So it is in a quantised graph: onnxruntime sums whole numbers and the twin sums floats, so that a value
+which lies between two codes may fall to either, and each layer hands that on.
 
 A studied network ends in its scores while the user's graph may dress them (`facts/scores`): onnxruntime is then asked for the value behind
 the tail, and the tail has to rank the classes as the scores do.
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from rnpc.errors import InputRefused
 from rnpc.passes.canonical.inline import Inline
-from rnpc.passes.canonical.qforms import FORMS, key
+from rnpc.passes.canonical.qforms import FORMS, key, quantised
 from rnpc.passes.canonical.tail import scores_name
 from rnpc.passes.driver import copied
 from rnpc.passes.facts.view import View, is_op, order
@@ -32,7 +33,7 @@ from rnpc.runtime import Session, cast
 from rnpc.twin.module import Twin
 
 BOUND, HALF_BOUND = 1e-3, 5e-2
-"""Largest difference of scores, in units of their scale: float32 graphs, and graphs with float16 or bfloat16 in them."""
+"""Largest difference of scores, in units of their scale: float32 graphs, and graphs with float16, bfloat16 or codes in them."""
 TIE = 1e-3
 """What the output may lose at the largest score, in units of its scale: saturated and rounded outputs have ties."""
 HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
@@ -115,8 +116,8 @@ def _same_order(scores: np.ndarray, dressed: np.ndarray, where: str) -> None:
 
 
 def bound(model: onnx.ModelProto) -> float:
-    """The bound for this graph, by the types of its weights."""
-    return HALF_BOUND if any(t.data_type in HALF for t in model.graph.initializer) else BOUND
+    """The bound for this graph, by the types of its weights, and whether it works on codes."""
+    return HALF_BOUND if quantised(model) or any(t.data_type in HALF for t in model.graph.initializer) else BOUND
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from rnpc.cli import run
 from rnpc.errors import Exit
+from rnpc.pipeline import optimise
 from rnpc.plan import float_bits
 from rnpc.stage import Stage
 
@@ -23,7 +24,7 @@ Decides = Callable[..., list[Any]]
 FIELDS = {
     "schema", "rnpc", "input", "data", "method", "settings", "seed", "verdict", "confidence", "target_labels", "evidence", "reasons",
     "left", "why", "pruned", "retrained", "threshold", "accuracy", "edits", "output", "provider", "twin_difference", "notes", "warnings",
-    "unseen",
+    "unseen", "kept", "optimised",
 }  # fmt: skip
 
 
@@ -190,6 +191,56 @@ def test_a_dry_run_and_a_quiet_one(
     code, out, err = call(capsys, toy_file, toy_data, "--dry-run", "--report", tmp_path / "r", "-q")
     assert (code, out, err) == (Exit.OK, "", "") and (tmp_path / "r" / "report.json").is_file()
     assert sorted(p.name for p in toy_file.parent.iterdir()) == ["model.onnx", "preprocessor_config.json"]
+
+
+def test_an_optimised_copy(capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path) -> None:
+    decides("backdoored", cut=(1,))
+    out, fast = tmp_path / "a.onnx", tmp_path / "fast.onnx"
+    given = (toy_file, toy_data, "-o", out, "--optimize", fast)
+    code, text, err = call(capsys, *given)
+    assert (code, err) == (Exit.OK, "") and f"written   {fast}\n" in text and "rnpc verify does not cover this copy" in text
+    found = json.loads(call(capsys, *given, "--report", tmp_path / "report", "--format", "json")[1])
+    assert found["optimised"]["sha256"] == digest(fast) and found["output"]["sha256"] == digest(out) != digest(fast)
+    assert found["optimised"]["images"] > 8 and found["optimised"]["difference"] <= found["optimised"]["bound"]
+    assert digest(fast) in (tmp_path / "report" / "report.html").read_text()
+    fast.unlink()
+    assert call(capsys, *given, "--dry-run")[0] == Exit.OK and not fast.exists()
+    decides("inconclusive")
+    code, text, _ = call(capsys, *given, "--format", "json")
+    assert code == Exit.INCONCLUSIVE and json.loads(text)["optimised"] is None and not fast.exists()
+
+
+def test_an_optimised_copy_that_is_refused(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hardened file and the report are written all the same."""
+    decides("backdoored", cut=(1,))
+    monkeypatch.setattr(optimise, "parity", lambda *_: 1.0)
+    out, fast, report = tmp_path / "a.onnx", tmp_path / "fast.onnx", tmp_path / "report"
+    code, _, err = call(capsys, toy_file, toy_data, "-o", out, "--optimize", fast, "--report", report)
+    assert code == Exit.REFUSED and err.count("\n") == 1 and "differs by 1 of the outputs' scale" in err
+    assert out.is_file() and not fast.exists() and "not written" in (report / "report.html").read_text()
+    given = (toy_file, toy_data, "-o", out, "--optimize", fast, "--fail-on-finding")
+    assert call(capsys, *given)[0] == Exit.FINDING, "a finding is told before a copy that is missing"
+    assert call(capsys, toy_file, toy_data, "-o", out, "--optimize", out)[0] == Exit.USAGE
+
+
+def test_channels_that_stay_are_told(
+    capsys: pytest.CaptureFixture[str], decides: Decides, toy_file: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    decides("backdoored", cut=(1,))
+    model = onnx.load(toy_file)
+    model.graph.node.insert(1, onnx.helper.make_node("Add", ["features", "x"], ["sum"], name="add"))
+    model.graph.node[2].input[0] = "sum"
+    onnx.save(model, toy_file)
+    given = (toy_file, toy_data, "-o", tmp_path / "a.onnx", "--mode", "remove", "--report", tmp_path / "report")
+    code, text, err = call(capsys, *given)
+    assert code == Exit.OK, err
+    whole = json.loads((tmp_path / "report" / "report.json").read_text())
+    (entry,) = whole["document"]["kept"]
+    assert (entry["site"], entry["channel"]) == ("features", 1) and entry["why"]
+    assert f"kept      1 channel stays, zeroed: {entry['why']} (features 1)" in text
+    assert "Channels that stay, zeroed" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_a_link_to_the_output_stays(

@@ -37,13 +37,21 @@ def test_the_digest_is_of_the_whole_model(toy_file: Path) -> None:
     assert plan_files.read_model(toy_file).sha256 != first.sha256 and plan_files.read_model(toy_file).raw == first.raw
 
 
+def test_an_error_is_called_by_the_users_name() -> None:
+    names = {"plan": Path("folder/mine.json"), "weights": None}
+    for where, shown in (("plan", "mine.json: no"), ("weights", "weights: no"), ("other", "other: no"), (None, "no")):
+        with pytest.raises(InputRefused) as caught, plan_files.called(names):
+            raise InputRefused("no", where=where)
+        assert str(caught.value) == shown
+
+
 def test_files(toy_file: Path, tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(tensor_file.dump({"w": np.ones(2, np.float32)}))
     (tmp_path / "p").write_bytes(b"\xef\xbb\xbf" + b'{"sites": {"features": [0]}}')  # with a byte order mark
     found = plan_files.read_weights(tmp_path / "w")
     assert plan_files.read_weights(None) is None and found is not None and found["w"].tolist() == [1, 1]
     assert plan_files.read_plan(tmp_path / "p", plan_files.read_model(toy_file)).channels == 1
-    with pytest.raises(InputRefused, match="no such file; give a plan"):
+    with pytest.raises(InputRefused, match="a folder, not a file; give a plan"):
         plan_files.text(tmp_path)
     (tmp_path / "bad").write_bytes(b"\xff{}")
     with pytest.raises(InputRefused, match="no text"):

@@ -85,6 +85,12 @@ def test_many_differences_are_counted(capsys: pytest.CaptureFixture[str], toy_fi
     assert code == Exit.FINDING and out.count("differs") == 21 and "and 10 more" in out
 
 
+def test_a_damaged_file_is_called_by_its_name(capsys: pytest.CaptureFixture[str], toy_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("hello world")
+    code, out, err = call(capsys, toy_file, tmp_path / "text.onnx")
+    assert (code, out) == (Exit.REFUSED, "") and err.startswith("rnpc: text.onnx: truncated, damaged, or not an ONNX file")
+
+
 def test_unchanged(capsys: pytest.CaptureFixture[str], toy_file: Path, tmp_path: Path, plan: Path) -> None:
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(toy_file.read_bytes())

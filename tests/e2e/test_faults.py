@@ -37,7 +37,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("quantised-message/dynamic.onnx", "the model is quantised"),
+        ("quantised-message/dynamic.onnx", "the model is quantised dynamically (node image_QuantizeLinear, DynamicQuantizeLinear)"),
+        ("quantised-message/qdq.onnx", ""),
+        ("quantised-message/qlinear.onnx", ""),
         ("sparse-crash/model.onnx", ""),
         ("unsorted-fp16/model.onnx", ""),
         ("matmul-crash/model.onnx", ""),

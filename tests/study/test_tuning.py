@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -78,19 +77,6 @@ def test_the_course_and_the_stages_are_told(case: Case) -> None:
     assert told == [(Stage.REPAIR, 0.0), (Stage.REPAIR, 0.5)]
     assert len(course) == 2 and all(0 <= epoch.accuracy <= 1 and epoch.loss >= 0 for epoch in course)
     assert course_panel(course).lines[0].y.tolist() == [epoch.accuracy for epoch in course]
-
-
-def test_a_further_term_of_the_loss_has_its_say(case: Case) -> None:
-    asked: list[int] = []
-
-    def dark(forward: Callable[[Tensor], Tensor], pixels: Tensor, labels: Tensor) -> Tensor:
-        asked.append(len(labels))
-        return forward(torch.zeros_like(pixels))[:, 0].mean().square()
-
-    one, two = Tunable.of(case), Tunable.of(case)
-    tune(case, one, SCHEDULE)
-    tune(case, two, SCHEDULE, extra=dark)
-    assert set(asked) == {16} and not np.array_equal(one.tensors()["w"], two.tensors()["w"])
 
 
 def test_batches_are_whole_and_of_different_images(case: Case) -> None:

@@ -72,6 +72,15 @@ def test_half_precision_has_its_own_bound(images: np.ndarray) -> None:
     assert prove(build(model), model, images, where="net") < 1e-2
 
 
+def test_a_quantised_graph_has_its_own_bound() -> None:
+    model = network()
+    name = model.graph.output[0].name
+    scale, point = numpy_helper.from_array(np.float32(0.1), "scale"), numpy_helper.from_array(np.uint8(128), "point")
+    model.graph.initializer.extend([scale, point])
+    model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [name, "scale", "point"], ["codes"]))
+    assert bound(model) > bound(network())
+
+
 def test_scores_that_are_not_finite(images: np.ndarray) -> None:
     model = network()
     images[0] = np.inf

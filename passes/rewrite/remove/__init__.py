@@ -16,14 +16,13 @@ from onnx import ModelProto
 from rnpc.passes.facts.channels import Facts, analyse
 from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite.check import check_silence
+from rnpc.passes.rewrite.kept import Kept
 from rnpc.passes.rewrite.remove.choice import Choice, Wanted, choose
 from rnpc.passes.rewrite.remove.graph import check, rewrite
 from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.plan import Silence
 
 __all__ = ["RemoveResult", "eliminate", "remove"]
-Kept = tuple[str, int, str]
-"""Site, channel, and why it stays in the graph, zeroed."""
 
 
 @dataclass(frozen=True)

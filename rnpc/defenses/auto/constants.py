@@ -22,6 +22,7 @@ from rnpc.program import FilterSite
 from rnpc.study.activations import Scores
 from rnpc.study.case import Case
 from rnpc.study.inversion import Inverted
+from rnpc.study.strain import mixed, strained
 from rnpc.study.subject import Subject
 from rnpc.study.surgery import Channel
 from rnpc.twin.module import Edit
@@ -76,11 +77,13 @@ def settle(
     constants = Constants(subject, channels, deviations)
     leaves, generator = list(constants.offsets.values()), torch.Generator().manual_seed(case.seed)
     adam = torch.optim.Adam(leaves, lr=RATE)
-    with torch.no_grad(), subject.precision():
-        answers = torch.cat([F.log_softmax(subject.logits(part).float(), 1) for part, _ in data.parts(subject.at_once(64))])
     for step in range(steps):
         rows = torch.randperm(len(data), generator=generator)[: subject.at_once(BATCH, LEAST)].to(subject.device)
-        shown, wanted = data.pixels(rows), answers[rows]
+        shown = data.pixels(rows)
+        if step % 2:
+            shown = mixed(strained(shown, generator), generator)
+        with torch.no_grad(), subject.precision():
+            wanted = F.log_softmax(subject.logits(shown).float(), 1)
         if weight:
             shown, wanted = torch.cat([shown, triggers[step % len(triggers)].apply(shown)]), torch.cat([wanted, wanted])
         with subject.precision():

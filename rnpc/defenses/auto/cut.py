@@ -25,7 +25,7 @@ from itertools import islice
 import numpy as np
 
 from rnpc.defenses.auto.constants import settle
-from rnpc.defenses.auto.guard import spared, strained
+from rnpc.defenses.auto.guard import spared
 from rnpc.defenses.auto.rank import rank
 from rnpc.speed import side_by_side
 from rnpc.stage import Stage
@@ -34,6 +34,7 @@ from rnpc.study.activations import Scores
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, strongest, success
 from rnpc.study.probes import Probe, probed
+from rnpc.study.strain import copies
 from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
 
@@ -115,7 +116,7 @@ def search(goal: Goal) -> Search:
     case.tell(Stage.STRONGEST, None, None)
     right = answers(goal, ())
     triggers, found = begin(goal, right)
-    hard, taken = strained(case.learn, case.seed), list[Channel]()
+    hard, taken = copies(case.learn, case.seed), list[Channel]()
     unit = max(1, round(sum(site.channels for site in goal.case.subject.sites) / UNIT))
     for step, count in enumerate(STEPS):
         case.tell(Stage.RANK, None, None)

@@ -1,7 +1,7 @@
 """The guard of clean images: a channel falls only if clean images hardly notice.
 
 Importance is a gradient's estimate; before a channel joins the cut its true cost is measured: the mean cross-entropy on a strained copy of
-the learn images (contrast, brightness, noise, shifts), with the cut so far. A channel, or the neighbours tried with it, that raises it
+the learn images (`study.strain`), with the cut so far. A channel, or the neighbours tried with it, that raises it
 by more than `TOLERANCE` nats is passed over. The strained copy stands for images that the model finds harder than those it may have been
 trained on.
 """
@@ -20,20 +20,6 @@ from rnpc.study.surgery import Channel, edits_of
 
 TOLERANCE = 0.01
 PATIENCE, TOGETHER = 40, 8
-CONTRAST, BRIGHTNESS, NOISE, SHIFT = 0.3, 0.05, 0.04, 1 / 16
-
-
-def strained(data: Split, seed: int) -> Split:
-    """A harder copy of each image: contrast by up to 30 %, brightness by 5 %, noise of 4 %, shifts by a sixteenth."""
-    generator = torch.Generator().manual_seed(seed)
-    pixels, n = data.pixels().cpu(), len(data)
-    contrast = 1 + CONTRAST * (2 * torch.rand(n, 1, 1, 1, generator=generator) - 1)
-    brightness = BRIGHTNESS * (2 * torch.rand(n, 1, 1, 1, generator=generator) - 1)
-    noisy = (pixels * contrast + brightness + NOISE * torch.randn(pixels.shape, generator=generator)).clamp(0, 1)
-    reach = max(1, round(SHIFT * min(pixels.shape[2:])))
-    moves = torch.randint(-reach, reach + 1, (n, 2), generator=generator).tolist()
-    moved = torch.stack([torch.roll(image, (dy, dx), (1, 2)) for image, (dy, dx) in zip(noisy, moves, strict=True)])
-    return Split(moved.to(data.labels.device), data.labels)
 
 
 def clean_loss(subject: Subject, data: Split, cut: Sequence[Channel]) -> float:

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from rnpc.defenses.auto import guard
-from rnpc.defenses.auto.guard import spared, strained
+from rnpc.defenses.auto.guard import spared
 from rnpc.study.case import Case
 from rnpc.study.subject import Split, Subject
 from rnpc.study.surgery import Channel
@@ -57,9 +57,3 @@ def test_the_last_channel_of_a_site_never_falls(case: Case, costs: list[set[int]
 def test_what_is_not_asked_for_is_not_tried(case: Case, costs: list[set[int]]) -> None:
     assert len(list(islice(spared(case.subject, channels(*range(1, 10), *range(11, 20)), [], case.learn), 8))) == 8
     assert len(costs) == 2
-
-
-def test_strained_images_are_others_in_the_same_range(case: Case) -> None:
-    hard = strained(case.learn, 0)
-    assert hard.shape == case.learn.shape and hard.pixels().min() >= 0 and hard.pixels().max() <= 1
-    assert not (hard.pixels() == case.learn.pixels()).all() and (hard.labels == case.learn.labels).all()

@@ -113,22 +113,37 @@ def test_control_flow_on_the_way_and_beside_it(classifier: Callable[[str], Model
     check(model, "m")
 
 
+QDQ = "q = QuantizeLinear (x, s, o) d = DequantizeLinear (q, s, o) " + BODY.replace("Conv (x", "Conv (d") + "y = Softmax (z)"
+
+
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("text", "said"),
     [
         (
-            "q = QuantizeLinear (x, s, o) d = DequantizeLinear (q, s, o) " + BODY.replace("Conv (x", "Conv (d") + "y = Softmax (z)",
-            "QuantizeLinear",
+            "q, s1, o1 = DynamicQuantizeLinear (x) i = Cast <to = 1> (q) " + BODY.replace("Conv (x", "Conv (i") + "y = Relu (z)",
+            r"dynamically \(node q, DynamicQuantizeLinear\)",
         ),
         (
-            "q, s1, o1 = DynamicQuantizeLinear (x) i = Cast <to = 1> (q) " + BODY.replace("Conv (x", "Conv (i") + "y = Relu (z)",
-            "DynamicQuantizeLinear",
+            "q = QuantizeLinear (x, s, o) i = ConvInteger (q, o) e1 = Cast <to = 1> (i) " + BODY.replace("Conv (x", "Conv (e1"),
+            r"dynamically \(node i, ConvInteger\)",
         ),
-        (BODY + "y = own.QLinearSoftmax (z)", "QLinearSoftmax"),
+        (BODY + "y = own.QLinearSoftmax (z)", r"by an operator of own that is not supported \(node y, QLinearSoftmax\)"),
+        (BODY + "y = own.MatMulNBits (z)", r"by an operator of own that is not supported \(node y, MatMulNBits\)"),
+        (QDQ.replace("QuantizeLinear (x", "QuantizeLinear <block_size = 2> (x"), r"in blocks \(node q, QuantizeLinear\)"),
+        (QDQ.replace("(x, s, o)", "(x, s, t)"), r"to a type that is not supported \(node q, QuantizeLinear\)"),
+        ("i = own.QLinearConv <channels_last = 1> (x) " + BODY.replace("(x,", "(i,") + "y = Relu (z)", "with channels last"),
     ],
 )
-def test_quantised_models_are_told_so(text: str, name: str, classifier: Callable[[str], ModelProto]) -> None:
-    refused(classifier(text), rf"the model is quantised \(node \w+, {name}\); harden the float model and quantise the hardened one")
+def test_forms_of_quantised_models_that_are_not_read(text: str, said: str, classifier: Callable[[str], ModelProto]) -> None:
+    model = classifier(text + ("" if "y = " in text else "y = Relu (z)"))
+    model.graph.initializer.append(TensorProto(name="t", data_type=TensorProto.FLOAT8E4M3FN, dims=[], raw_data=b"\0"))
+    if "channels" in said:
+        model.graph.node[0].domain = "com.microsoft"
+    refused(model, rf"the model is quantised {said}.*; harden the float model and quantise the hardened one")
+
+
+def test_static_quantisation_passes(classifier: Callable[[str], ModelProto]) -> None:
+    check(classifier(QDQ), "m")
 
 
 def test_scores_without_a_linear_layer(classifier: Callable[[str], ModelProto]) -> None:

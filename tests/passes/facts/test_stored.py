@@ -41,3 +41,16 @@ def test_shared_steps(make: Make, random: Callable[..., np.ndarray]) -> None:
 def test_integers_and_computed_values(make: Make) -> None:
     view = View(make("g (float[N] x) => (float[N] y) { a = Abs (x) y = Add (a, n) }", {"n": np.array([1])}))
     assert stored(view, (1, 1)) is None and stored(view, (1, 0)) is None and values(view, (1, 0)) is None
+
+
+def test_codes_and_rounded_numbers(make: Make, random: Callable[..., np.ndarray]) -> None:
+    text = (
+        "g (float[N,3] x) => (float[N,2] y, float[N,2] z) { i = Identity (q) d = DequantizeLinear <axis = 0> (i, s, o) y = Gemm (x, d) "
+        "c = QuantizeLinear (w, one) e = DequantizeLinear (c, one) z = MatMul (x, e) }"
+    )
+    tensors = {"q": np.zeros((3, 2), np.int8), "s": random(3), "o": np.array([1, 2, 3], np.int8), "w": random(3, 2), "one": random()}
+    view = View(make(text, tensors))
+    codes, rounded = stored(view, (2, 1)), stored(view, (5, 1))
+    assert codes is not None and codes.coding is not None and rounded is not None
+    assert (codes.name, codes.slot, codes.coding.zero.tolist(), codes.rounded) == ("q", (1, 0), [1, 2, 3], False)
+    assert (rounded.name, rounded.slot, rounded.coding, rounded.rounded) == ("w", (3, 0), None, True)

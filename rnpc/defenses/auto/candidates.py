@@ -1,0 +1,161 @@
+"""The ways to harden that are worth judging, and the one that is taken.
+
+What a way would cost on images that nobody looked at is guessed first: its `harm` is KL(original || hardened) in nats on strained copies of
+the images that the search sees (accuracy on these says nothing, they were fitted to). The cut as it is comes first; where it leaves too
+much or harms, it is repaired. Repairs start in the middle of the search's path: half of the cut is hardly missed by clean images, and the
+repair does the rest; only where that leaves too much is the whole cut repaired too. Where nothing may be retrained there are the smaller
+cuts, and the cut with gentler constants.
+
+Candidates are judged in the order of their harm until one breaks the bound, and the last that holds is taken: a fixed sequence, which keeps
+the level of 95 %. Only those take part that have far less harm than any with less left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from torch.nn import functional as F
+
+from rnpc.defenses.auto import battery, cut
+from rnpc.defenses.auto.battery import Found, Suspect
+from rnpc.defenses.auto.constants import settle
+from rnpc.defenses.auto.repair import Repaired, repair
+from rnpc.errors import InputRefused
+from rnpc.stats import drop_bound
+from rnpc.study.case import Case
+from rnpc.study.probes import Probe
+from rnpc.study.strain import copies
+from rnpc.study.subject import Split
+from rnpc.study.surgery import Channel, edits_of
+from rnpc.twin.module import Edit
+
+COPIES = 4
+"""Strained copies of each image that the search sees."""
+HARMLESS, LESS = 0.03, 0.5
+"""Harm (nats) of a cut that needs no repair; part of another's harm that is far less."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to harden: its channels, the repaired network where there is one, what is left (on the choose images), and its harm."""
+
+    channels: tuple[Channel, ...]
+    repaired: Repaired | None
+    left: Found
+    harm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What all candidates are made of: the goal, the finished search, the label for the battery, the probes that worked."""
+
+    goal: cut.Goal
+    search: cut.Search
+    suspect: Suspect
+    worked: Sequence[Probe]
+
+    @property
+    def case(self) -> Case:
+        """The goal's."""
+        return self.goal.case
+
+    def whole(self) -> Candidate | None:
+        """The cut that the search chose."""
+        return None if self.search.chosen is None else self.weighed(Candidate(self.search.made[self.search.chosen], None, self.reached))
+
+    def gentler(self) -> list[Candidate]:
+        """The cuts before the chosen one that took at least half of the trigger's strength, and that one with the constants that harm clean
+        images least, whatever triggers do with them."""
+        search, chosen = self.search, self.search.chosen
+        if chosen is None:
+            return []
+        most = cut.HALF * search.excess(search.cuts[0].success)
+        made = [search.made[i] for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
+        made.append(tuple(settle(self.case, search.made[chosen], self.goal.deviations, (), weight=0.0, steps=96)))
+        return [self.weighed(Candidate(channels, None, self.left(channels))) for channels in made]
+
+    def repaired(self, enough: float) -> Iterator[Candidate]:
+        """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`."""
+        most = cut.HALF * max(self.search.cuts[0].success.values())
+        for channels in self.starts():
+            try:
+                tuned = repair(self.case, self.suspect, channels, self.worked, self.reached, enough)
+            except InputRefused:  # weights that cannot be tuned, or a network that falls apart: pruning alone is what there is
+                return
+            if tuned.left.success <= most:
+                yield self.weighed(Candidate(channels, tuned, tuned.left))
+            if tuned.left.success <= enough:
+                return
+
+    def starts(self) -> list[tuple[Channel, ...]]:
+        """Channels that repairs start from: half of the path to the cut, then all of it; half of the whole path where no cut was chosen."""
+        made, chosen = self.search.made, self.search.chosen
+        if chosen is None:
+            return [made[(len(made) - 1) // 2]]
+        return [made[chosen]] if chosen < 2 else [made[chosen // 2], made[chosen]]
+
+    @cached_property
+    def reached(self) -> Found:
+        """What the battery finds on the choose images after the cut; in the original where none was chosen."""
+        return self.left(() if self.search.chosen is None else self.search.made[self.search.chosen])
+
+    def left(self, channels: Sequence[Channel]) -> Found:
+        """What it finds with these channels cut."""
+        return battery.hardest(self.case, self.suspect, edits_of(self.case.subject, channels), self.case.choose, self.worked)
+
+    def weighed(self, candidate: Candidate) -> Candidate:
+        """With its harm."""
+        data = copies(self.case.seen, self.case.seed + 17, COPIES)
+        hard, edits = model_of(self.case, candidate)
+        before, after = (F.log_softmax(scores, 1) for scores in (self.case.subject.scores(data), hard.subject.scores(data, edits)))
+        return replace(candidate, harm=float(F.kl_div(after, before, log_target=True, reduction="batchmean")))
+
+
+def gathered(ways: Ways, enough: float, mended: bool) -> list[Candidate]:
+    """All candidates; `mended`: repairs are allowed. They are made where the cut leaves more than `enough` or costs accuracy."""
+    whole = ways.whole()
+    if whole is not None and whole.left.success <= enough and whole.harm <= HARMLESS:
+        return [whole]
+    found = list(ways.repaired(enough)) if mended else []
+    return [*([] if whole is None else [whole]), *(found or ways.gentler())]
+
+
+def in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those worth judging, in the order of their harm: each has far less than the next, which has less left."""
+    found = list[Candidate]()
+    for candidate in sorted(candidates, key=lambda c: (c.left.success, c.harm, len(c.channels))):
+        if not found or candidate.harm <= LESS * found[-1].harm:
+            found.append(candidate)
+    return found[::-1]
+
+
+def held(case: Case, candidates: Sequence[Candidate]) -> tuple[Candidate | None, float, float]:
+    """The last candidate in turn before the bound of the drop on the judge images breaks, its drop and bound; None where the first one
+    breaks it, with that one's."""
+    exact = case.exact()
+    best: tuple[Candidate | None, float, float] = (None, float("nan"), float("nan"))
+    before = (exact.subject.predict(case.judge) == case.judge.labels).cpu().numpy()
+    for candidate in in_turn(candidates):
+        drop, bound = drop_bound(before, answers(exact, candidate, case.judge))
+        if bound > case.max_drop:
+            return best if best[0] is not None else (None, drop, bound)
+        best = candidate, drop, bound
+    return best
+
+
+def answers(case: Case, candidate: Candidate, data: Split) -> np.ndarray:
+    """Whether each image is answered rightly."""
+    hard, edits = model_of(case, candidate)
+    right: np.ndarray = (hard.subject.predict(data, edits) == data.labels).cpu().numpy()
+    return right
+
+
+def model_of(case: Case, candidate: Candidate) -> tuple[Case, Mapping[str, Edit]]:
+    """The case with the candidate's network, and its edits."""
+    if candidate.repaired is None:
+        return case, edits_of(case.subject, candidate.channels)
+    tunable = candidate.repaired.tunable
+    return replace(case, subject=tunable.subject(case)), tunable.edits

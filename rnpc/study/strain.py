@@ -1,0 +1,64 @@
+"""Harder copies of clean images, and mixtures of them: what a hundred images lack to stand for all that a model may see.
+
+A network that is fitted to few images keeps its answers on these and loses them on others. What is asked of it here is to answer as the
+original does, and the original answers any picture, so that pictures may be made: strained copies (contrast, brightness, noise, shifts),
+and pairs, blended (mixup; Zhang et al., ICLR 2018) or with a rectangle of one in the other (CutMix; Yun et al., ICCV 2019).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnpc.study.subject import Split
+
+CONTRAST, BRIGHTNESS, NOISE, SHIFT = 0.3, 0.05, 0.04, 1 / 16
+LEAST_SIDE, MOST_SIDE = 0.1, 0.6
+"""Of the rectangle, in parts of the image's."""
+AT_ONCE = 64
+
+
+def strained(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Harder copies of pixels [n, C, H, W] in [0, 1]: contrast by up to 30 %, brightness by 5 %, noise of 4 %, shifts by a sixteenth."""
+    n, where = len(pixels), pixels.device
+    contrast, brightness = (2 * torch.rand(2, n, 1, 1, 1, generator=generator) - 1).to(where)
+    noise = torch.randn(pixels.shape, generator=generator).to(where)
+    hard = (pixels * (1 + CONTRAST * contrast) + BRIGHTNESS * brightness + NOISE * noise).clamp(0, 1)
+    (height, width), reach = pixels.shape[2:], max(1, round(SHIFT * min(pixels.shape[2:])))
+    places = torch.randint(0, 2 * reach + 1, (n, 2), generator=generator).tolist()
+    wide = F.pad(hard, (reach,) * 4, mode="replicate")
+    return torch.stack([image[:, top : top + height, left : left + width] for image, (top, left) in zip(wide, places, strict=True)])
+
+
+def mixed(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image with another of the batch: all blended, or all with a rectangle of the other."""
+    others = pixels[torch.randperm(len(pixels), generator=generator).to(pixels.device)]
+    blended = bool(torch.rand((), generator=generator) < 0.5)
+    share = blends(pixels, generator) if blended else rectangles(pixels, generator)
+    return pixels + share * (others - pixels)
+
+
+def blends(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Shares [n, 1, 1, 1] of the other image, up to a half."""
+    return (torch.rand(len(pixels), 1, 1, 1, generator=generator) / 2).to(pixels.device)
+
+
+def rectangles(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Masks [n, 1, H, W] of a rectangle each."""
+    n, _, height, width = pixels.shape
+    mask = torch.zeros(n, 1, height, width)
+    sides = LEAST_SIDE + (MOST_SIDE - LEAST_SIDE) * torch.rand(n, 2, generator=generator)
+    for k, (share, place) in enumerate(zip(sides.tolist(), torch.rand(n, 2, generator=generator).tolist(), strict=True)):
+        tall, wide = round(share[0] * height), round(share[1] * width)
+        top, left = round(place[0] * (height - tall)), round(place[1] * (width - wide))
+        mask[k, :, top : top + tall, left : left + wide] = 1.0
+    return mask.to(pixels.device)
+
+
+def copies(data: Split, seed: int, times: int = 1) -> Split:
+    """Strained copies of all images with their labels, in uint8."""
+    generator, parts = torch.Generator().manual_seed(seed), list[Tensor]()
+    for _ in range(times):
+        parts += [(255 * strained(pixels, generator)).round().to(torch.uint8) for pixels, _ in data.parts(AT_ONCE)]
+    return Split(torch.cat(parts), data.labels.repeat(times))

@@ -1,0 +1,134 @@
+"""Which ways to harden are judged, in which order, and which one is taken."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnpc.defenses.auto import battery, candidates, cut
+from rnpc.defenses.auto.battery import Found, Suspect
+from rnpc.defenses.auto.candidates import Candidate, Ways, gathered, held, in_turn
+from rnpc.defenses.auto.cut import Judged, Search
+from rnpc.defenses.auto.repair import Repaired
+from rnpc.errors import InputRefused
+from rnpc.study.case import Case
+from rnpc.study.surgery import Channel
+
+CHANNELS = tuple(Channel("features", c, 1.0, 0.0) for c in range(8))
+
+
+def candidate(harm: float, lost: int, left: float) -> Candidate:
+    """One that loses so many of the judged images; `lost` travels in the name of what is left."""
+    return Candidate(CHANNELS[:4], None, Found(left, str(lost), ()), harm)
+
+
+@pytest.mark.parametrize(
+    ("found", "taken", "looks"),
+    [
+        ([], None, 0),
+        ([candidate(0.01, 0, 0.5), candidate(0.1, 0, 0.1)], 1, 2),
+        ([candidate(0.1, 0, 0.1), candidate(0.01, 0, 0.5)], 0, 2),  # in whichever order they come
+        ([candidate(0.01, 0, 0.5), candidate(0.1, 20, 0.3), candidate(1.0, 0, 0.0)], 0, 2),  # the third is not looked at any more
+        ([candidate(0.01, 20, 0.5), candidate(0.1, 0, 0.0)], None, 1),
+        ([candidate(0.06, 20, 0.5), candidate(0.1, 0, 0.0)], 1, 1),  # not far gentler: it may not stand in the way
+        ([candidate(0.1, 0, 0.1), candidate(0.2, 0, 0.1)], 0, 1),  # no better
+        ([candidate(0.2, 0, 0.3), candidate(0.1, 0, 0.1)], 1, 1),  # more left at more harm
+    ],
+)
+def test_the_last_in_turn_that_holds_is_taken(
+    case: Case, monkeypatch: pytest.MonkeyPatch, found: list[Candidate], taken: int | None, looks: int
+) -> None:
+    asked: list[Candidate] = []
+
+    def answers(case: Case, candidate: Candidate, data: object) -> np.ndarray:
+        asked.append(candidate)
+        right = (case.subject.predict(case.judge) == case.judge.labels).numpy()
+        right[: int(candidate.left.worst)] = False
+        return right
+
+    monkeypatch.setattr(candidates, "answers", answers)
+    best, drop, bound = held(case, found)
+    assert best is (None if taken is None else found[taken]) and len(asked) == looks
+    assert (np.isnan(bound) if not found else bound > case.max_drop) if best is None else (drop == 0 and bound <= case.max_drop)
+
+
+def test_those_in_turn_get_worse_for_clean_images_and_better_against_triggers() -> None:
+    found = in_turn([candidate(h, 0, left) for h, left in ((0.1, 0.1), (0.04, 0.2), (0.03, 0.5), (0.01, 0.6), (0.2, 0.15))])
+    assert [(each.harm, each.left.success) for each in found] == [(0.01, 0.6), (0.04, 0.2), (0.1, 0.1)]
+
+
+def judged(channels: int, success: float) -> Judged:
+    """A cut after which the strongest additive trigger reaches that share."""
+    return Judged(channels, 0.5, 0.9 - channels / 1000, 0.8, 0.95, 0.0, 0.01, {"additive": success})
+
+
+def ways(case: Case, chosen: int | None = 4) -> Ways:
+    """Cuts of 0, 1, 2, 4, 8 channels, the last one chosen."""
+    cuts = [judged(n, share) for n, share in ((0, 1.0), (1, 0.9), (2, 0.6), (4, 0.4), (8, 0.3))]
+    made = [CHANNELS[: each.channels] for each in cuts]
+    goal = cut.Goal(case, {}, {"features": np.ones(40)}, 1, {"additive": 1.0}, {})  # type: ignore[dict-item]
+    return Ways(
+        goal, Search({"additive": 1.0}, {"additive": 0.2}, list(CHANNELS), cuts, made, chosen), Suspect(1, (), {"additive": 1.0}), []
+    )
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the battery says is left; harm grows with the channels; `starts`: what was repaired, `mended`: what is left after each."""
+    known: dict[str, Any] = {"left": 0.7, "starts": [], "mended": [0.3, 0.05], "harm": 0.01}
+
+    def repair(case: Case, suspect: Suspect, channels: tuple[Channel, ...], worked: object, left: Found, enough: float) -> Repaired:
+        known["starts"].append(len(channels))
+        return Repaired(SimpleNamespace(), Found(known["mended"][len(known["starts"]) - 1], "", ()), 1)  # type: ignore[arg-type]
+
+    def weighed(ways: Ways, candidate: Candidate) -> Candidate:
+        return Candidate(candidate.channels, candidate.repaired, candidate.left, known["harm"] * len(candidate.channels))
+
+    monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(known["left"], "a probe", ()))
+    monkeypatch.setattr(candidates, "repair", repair)
+    monkeypatch.setattr(Ways, "weighed", weighed)
+    monkeypatch.setattr(candidates, "settle", lambda case, channels, *_, **__: channels)
+    return known
+
+
+def test_a_cut_that_harms_nobody_and_leaves_little_is_all(case: Case, told: dict[str, Any]) -> None:
+    told.update(left=0.05, harm=0.003)
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, True)] == [8] and told["starts"] == []
+
+
+def test_a_cut_that_harms_is_repaired_though_it_leaves_little(case: Case, told: dict[str, Any]) -> None:
+    told.update(left=0.05, harm=0.01)
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, True)] == [8, 2, 8]
+
+
+def test_repairs_start_in_the_middle_and_end_where_enough_is_gone(case: Case, told: dict[str, Any]) -> None:
+    found = gathered(ways(case), 0.1, True)
+    assert told["starts"] == [2, 8] and [each.left.success for each in found] == [0.7, 0.3, 0.05]
+    told.update(starts=[], mended=[0.08])
+    assert [each.left.success for each in gathered(ways(case), 0.1, True)] == [0.7, 0.08] and told["starts"] == [2]
+
+
+def test_a_repair_that_takes_less_than_half_away_is_none(case: Case, told: dict[str, Any]) -> None:
+    told.update(mended=[0.6, 0.6])
+    assert [each.repaired for each in gathered(ways(case, None), 0.1, True)] == [] and told["starts"] == [2]
+
+
+def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left is the battery's word for every candidate, else a smaller cut wins because less was tried on it."""
+
+    def refused(*_: object) -> Repaired:
+        raise InputRefused("shared weights", where="tuning", todo="none")
+
+    monkeypatch.setattr(candidates, "repair", refused)
+    for mended in (True, False):
+        found = gathered(ways(case), 0.1, mended)
+        assert [len(each.channels) for each in found] == [8, 2, 4, 8] and {each.left.success for each in found} == {0.7}
+    assert gathered(ways(case, None), 0.1, False) == []
+
+
+@pytest.mark.parametrize(("chosen", "starts"), [(None, [2]), (1, [1]), (2, [1, 2]), (4, [2, 8])])
+def test_where_repairs_start(case: Case, chosen: int | None, starts: list[int]) -> None:
+    assert [len(channels) for channels in ways(case, chosen).starts()] == starts
