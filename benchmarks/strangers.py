@@ -36,12 +36,13 @@ IMAGES = 500
 
 @dataclass(frozen=True)
 class Model:
-    """A model file with its data set and target (None: clean)."""
+    """A model file with its data set and target (None: clean); `source`: the one class that triggered images are counted of (None: all)."""
 
     name: str
     path: Path
     dataset: str
     target: int | str | None
+    source: int | None = None
 
 
 def main() -> None:
@@ -83,7 +84,8 @@ def described(folder: Path) -> Model | None:
     if (folder / "spec.json").is_file():
         spec = json.loads((folder / "spec.json").read_text())
         name = f"{spec['dataset']}-{spec['arch']}-{spec['attack']}-{spec['seed']}"
-        return Model(name, path, spec["dataset"], None if spec["attack"] == "none" else spec["target"] or 0)
+        source = json.loads((folder / "measured.json").read_text())["attack"].get("source")
+        return Model(name, path, spec["dataset"], None if spec["attack"] == "none" else spec["target"] or 0, source)
     return Model(folder.name, path, "cifar10" if "cifar" in folder.name else "gtsrb", 0 if (folder / "trigger.onnx").is_file() else None)
 
 
@@ -147,7 +149,9 @@ def measure(data: bytes, model: Model, images: np.ndarray, labels: np.ndarray, p
     found = {"ca": counted(accuracy(predict(session, images, pre), labels))}
     if model.target is not None:
         trigger, target = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu"), model.target
-        found["asr"] = counted(attack_success(predict_triggered(session, trigger, images, pre), labels, target))  # type: ignore[arg-type]
+        rows = slice(None) if model.source is None else labels == model.source
+        answers = predict_triggered(session, trigger, images[rows], pre)
+        found["asr"] = counted(attack_success(answers, labels[rows], target))  # type: ignore[arg-type]
     return found
 
 

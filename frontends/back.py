@@ -1,8 +1,8 @@
 """Hardened weights back into torch: the plan's edits on a state dict or a module.
 
-The graph was exported with BatchNorm kept, so a site's tensors are the module's own parameters, found by the name under which the node
-reads them, or, where the exporter stored a changed copy (a transposed matrix), by their values. The edit is the same as in the graph:
-the channel's weights to zero, its bias to the constant.
+The graph was exported with BatchNorm kept, so its tensors are the module's own parameters, found by the name under which the node
+reads them, or, where the exporter stored a changed copy (a transposed matrix), by their values. The edits are the same as in the graph:
+retrained tensors are replaced, then a channel's weights become zero and its bias the constant.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from rnpc.passes.rewrite.check import check_plan
 from rnpc.plan import Plan
 from rnpc.program import Program
 
-TODO = "take the hardened ONNX file instead"
+TODO = "take the hardened ONNX file instead, or give --no-repair"
+NONE: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -35,44 +37,65 @@ class Entry:
     axis: int
 
 
-def apply_to_state_dict(state: Mapping[str, Tensor], program: Program, plan: Plan) -> dict[str, Tensor]:
-    """A copy of the state dict with the plan's edits; entries that are not edited are the given tensors.
+def apply_to_state_dict(
+    state: Mapping[str, Tensor], program: Program, plan: Plan, tensors: Mapping[str, np.ndarray] = NONE
+) -> dict[str, Tensor]:
+    """A copy of the state dict with the plan's edits; entries that are not edited are the given tensors. `tensors`: what the plan retrains.
 
     Raises InputRefused where the plan does not fit, or where a parameter cannot be found, is shared, or has no bias to hold a constant.
     """
-    return edit(dict(state), program, plan, grow=None)
+    return edit(state, program, plan, tensors, grow=None)
 
 
-def apply_to_module(module: nn.Module, program: Program, plan: Plan) -> nn.Module:
+def apply_to_module(module: nn.Module, program: Program, plan: Plan, tensors: Mapping[str, np.ndarray] = NONE) -> nn.Module:
     """A deep copy of the module with the plan's edits. A layer without a bias gets one where its constant is not zero."""
     hardened = copy.deepcopy(module)
     with torch.no_grad():
-        state = edit(dict(hardened.state_dict()), program, plan, grow=hardened)
+        state = edit(hardened.state_dict(), program, plan, tensors, grow=hardened)
         hardened.load_state_dict(state)
     return hardened
 
 
-def edit(state: dict[str, Tensor], program: Program, plan: Plan, grow: nn.Module | None) -> dict[str, Tensor]:
-    """Write each planned channel into copies of the entries."""
+def edit(
+    state: Mapping[str, Tensor], program: Program, plan: Plan, tensors: Mapping[str, np.ndarray], grow: nn.Module | None
+) -> dict[str, Tensor]:
+    """Write the tensors and each planned channel into copies of the entries, which are found by what they hold now."""
     check_plan(program.source, program.sites, plan)
-    if plan.weights is not None or (plan.silence is not None and plan.silence.mode != "zero"):
+    if plan.silence is not None and plan.silence.mode != "zero":
         raise InputRefused("only channels that are zeroed go back into a torch module", where="plan", todo=TODO)
-    view = View(program.model)
+    view, given, made = View(program.model), dict(state), dict(state)
+    owned = set[str]()
+    for name, value in tensors.items():
+        entry = retrained_of(view, name, given)
+        new = torch.from_numpy(value.T.copy() if entry.axis else value.copy())
+        made[entry.key] = new.to(given[entry.key])
+        owned.add(entry.key)
     places = {place.site.value: place for place in find_places(program.model)}
-    owned: set[str] = set()
     for site in plan.sites:
         place, constants = places[site.site], site.constants()
-        weight = weight_of(view, place, state)
-        bias = bias_of(view, place, weight, any(constants.values()), state, grow)
+        weight = weight_of(view, place, given)
+        bias = bias_of(view, place, weight, any(constants.values()), given, grow)
         for entry in filter(None, (weight, bias)):
             if entry.key not in owned:
-                state[entry.key] = state[entry.key].detach().clone()
+                made[entry.key] = given[entry.key].detach().clone()
                 owned.add(entry.key)
         for channel, value in constants.items():
-            state[weight.key].select(weight.axis, channel).zero_()
+            made[weight.key].select(weight.axis, channel).zero_()
             if bias is not None:
-                state[bias.key].view(-1)[channel] = value
-    return state
+                made[bias.key].view(-1)[channel] = value
+    return made
+
+
+def retrained_of(view: View, name: str, state: Mapping[str, Tensor]) -> Entry:
+    """The entry of a tensor of the graph; axis 1 where it is transposed. Raises InputRefused where there is none of its own."""
+    tensor = view.tensors[name]
+    array = np.asarray(numpy_helper.to_array(tensor)).astype(np.float64)
+    entry = by_name(name, array, 0, state) or by_value(array, 0, state)
+    if entry is None:
+        raise InputRefused(f"no parameter of the module is the tensor {name}, which was retrained", where="plan", todo=TODO)
+    if twins(state, entry.key):
+        raise InputRefused(f"the parameter {entry.key}, which was retrained, is shared by several layers", where="plan", todo=TODO)
+    return entry
 
 
 def weight_of(view: View, place: Place, state: Mapping[str, Tensor]) -> Entry:

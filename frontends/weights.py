@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,11 +40,12 @@ def load(path: str | Path, arch: str, shape: Shape | None = None, output: str | 
     return replace(program, name=path.name)
 
 
-def hardened(path: str | Path, program: Program, plan: Plan) -> bytes:
-    """The weights of `path` with the plan's edits, as a safetensors file; a wrapper's prefix on all names is dropped."""
+def hardened(path: str | Path, program: Program, plan: Plan, tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The weights of `path` with the plan's edits, as a safetensors file; a wrapper's prefix on all names is dropped. `tensors`: what the
+    plan retrains."""
     import safetensors.torch as files
 
-    state = apply_to_state_dict(read(Path(path)), program, plan)
+    state = apply_to_state_dict(read(Path(path)), program, plan, tensors)
     # Tied tensors get memory of their own, which the format asks for; loading ties them again.
     return bytes(files.save({key: value.detach().clone().contiguous() for key, value in state.items()}))
 

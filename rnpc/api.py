@@ -15,7 +15,6 @@ from torch import nn
 from rnpc import files
 from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
-from rnpc.defenses import DEFAULT
 from rnpc.errors import Exit, InputRefused, UsageError
 from rnpc.panel import Panel
 from rnpc.pipeline import harden as pipeline
@@ -90,25 +89,25 @@ def harden(
 
     if settings is not None and settings.optimize is not None:
         raise UsageError("no file is written here", where="optimize", todo="use rnpc.api.harden_file")
+    stays_in_shape(settings or Settings())
     given = as_images(images, labels)
     shape = (given.images.shape[3], given.images.shape[1], given.images.shape[2])
     program = torch_module.load(module, shape)
     if labels is not None:
         check_labels(np.asarray(labels), program.signature.classes)
     flags = Flags(mean=None if mean is None else tuple(mean), std=None if std is None else tuple(std))
-    result = harden_program(program, given, pruning_only(settings or Settings()), flags=flags)
+    result = harden_program(program, given, settings or Settings(), flags=flags)
     if result.data is None:
         return HardenedModule(None, None, result.document, result.panels)
-    hardened = copy.deepcopy(module) if result.plan is None else back.apply_to_module(module, program, result.plan)
+    hardened = copy.deepcopy(module) if result.plan is None else back.apply_to_module(module, program, result.plan, result.tensors)
     return HardenedModule(hardened, result.data, result.document, result.panels)
 
 
-def pruning_only(settings: Settings) -> Settings:
-    """The settings without a repair: retrained tensors of the graph cannot be put back into a module whose BatchNorm was folded on the
-    way."""
-    if settings.method == DEFAULT and "repair" not in settings.options:
-        return replace(settings, options={**settings.options, "repair": False})
-    return settings
+def stays_in_shape(settings: Settings) -> None:
+    """Raises UsageError for a mode that a module or a weights file of a given architecture cannot hold."""
+    if settings.mode != "zero":
+        what = "channels cannot be removed from a torch module or weights of an architecture, whose shapes are given"
+        raise UsageError(what, where="mode", todo="take mode zero, or harden the ONNX file")
 
 
 def as_images(images: np.ndarray | ImageSet | str | Path, labels: Sequence[int] | np.ndarray | None) -> ImageSet:
@@ -159,6 +158,8 @@ def harden_file(
     """
     settings, way = settings or Settings(), way or Way()
     settings = settings if out is not None else replace(settings, optimize=None)
+    if way.arch is not None:
+        stays_in_shape(settings)
     places = [] if out is None else places_of(Path(out), way.arch)
     second = [] if settings.optimize is None else [settings.optimize]
     files.check_outputs([*places, *second], [*pipeline_inputs.files_of(model, flags), *([] if isinstance(data, ImageSet) else [data])])
@@ -168,8 +169,7 @@ def harden_file(
     program, folder = pipeline_inputs.load_program(model, way, None if flags is None else flags.size)
     loaded = time.perf_counter() - start
     name = places[0].name if places else None
-    asked = settings if way.arch is None else pruning_only(settings)
-    result = harden_program(program, data, asked, flags=flags, folder=folder, progress=progress, name=name)
+    result = harden_program(program, data, settings, flags=flags, folder=folder, progress=progress, name=name)
     result.timings[Stage.LOAD_MODEL.value] = loaded
     if places and result.data is not None:
         outputs = outputs_of(Path(model), places, result)
@@ -196,7 +196,7 @@ def outputs_of(model: Path, places: Sequence[Path], result: Result) -> dict[Path
     if len(places) > 1 and result.plan is not None:
         from rnpc.frontends import weights
 
-        outputs[places[1]] = weights.hardened(model, result.program, result.plan)
+        outputs[places[1]] = weights.hardened(model, result.program, result.plan, result.tensors)
     return outputs
 
 

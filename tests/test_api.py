@@ -124,6 +124,15 @@ def test_settings_are_checked() -> None:
             api.Settings(seed=seed)
 
 
+def test_shapes_that_are_given_stay(module: nn.Module, data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    """Said before any work, not after it."""
+    removing = api.Settings(mode="remove")
+    with pytest.raises(UsageError, match="channels cannot be removed from a torch module"):
+        rnpc.harden(module, *data, **PLAIN, settings=removing)
+    with pytest.raises(UsageError, match="channels cannot be removed"):
+        api.harden_file(tmp_path / "none.safetensors", tmp_path, settings=removing, way=api.Way("tiny_factory:make"))
+
+
 def test_weights_in_safetensors_out(
     module: nn.Module, data: tuple[np.ndarray, np.ndarray], decides: Decides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,20 +46,41 @@ FILES = [pytest.param(room, path, id=str(path.relative_to(ROOT))) for room, path
 
 @pytest.mark.parametrize(("room", "path"), FILES)
 def test_imports_go_down(room: str, path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = list(imports(tree))
-    assert not [name for name in names if name.split(".")[0] in MAPPED], "import by the package's name"
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert not [name for name in imports(tree) if name.split(".")[0] in MAPPED], "import by the package's name"
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level], "relative import"
-    if room in FREE or path in SCRIPTS:
-        return
+    if room not in FREE and path not in SCRIPTS:
+        check_layer(room, text)
+
+
+def check_layer(room: str, text: str) -> None:
+    """A room's file imports nothing above the room, and nothing that the room must be free of."""
     assert room in LAYERS, f"{room} has no place in the layers"
+    names = list(imports(ast.parse(text)))
     used = {parts[1] for name in names if (parts := name.split("."))[0] == "rnpc" and len(parts) > 1}
     above = {other for other in used & set(LAYERS) if LAYERS.index(other) > LAYERS.index(room)}
     assert not above, f"{room} imports {above}, which lie above it"
     if room in NO_TORCH:
-        assert "torch" not in {name.split(".")[0] for name in names}
+        assert "torch" not in {name.split(".")[0] for name in names}, f"{room} is free of torch"
     if room in ("study", "detectors", "defenses"):
         assert not used & {"attacks", "victims", "bench"}, "what decides is blind"
+
+
+TURNED = [
+    ("plan", "from rnpc.passes.rewrite.apply import apply", "above"),  # passes import plan
+    ("study", "from rnpc.detectors.base import Detection", "above"),
+    ("detectors", "def f():\n    from rnpc.defenses.base import Outcome", "above"),  # inside a function too
+    ("pipeline", "if TYPE_CHECKING:\n    from rnpc.api import Result", "above"),  # for type checking too
+    ("api", "import rnpc.bench.spec", "above"),
+    ("passes", "import torch", "free of torch"),
+]
+
+
+@pytest.mark.parametrize(("room", "text", "why"), TURNED)
+def test_an_import_turned_round_is_seen(room: str, text: str, why: str) -> None:
+    with pytest.raises(AssertionError, match=why):
+        check_layer(room, text)
 
 
 @pytest.mark.parametrize(("room", "path"), FILES)

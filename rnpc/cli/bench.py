@@ -41,7 +41,7 @@ def harden(
     no_train: bool,
     format: str,
 ) -> int:
-    """Harden the victims of SPEC (a TOML file, or the built-in choose or judge), and measure what that did.
+    """Harden the victims of SPEC (a TOML file, or the built-in choose, judge or low), and measure what that did.
 
     What is done is kept by its content and not done again, however a run ended. Exits 1 where a cell failed.
     """

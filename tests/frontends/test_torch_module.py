@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -15,6 +16,8 @@ from torch import nn
 
 from rnpc.errors import InputRefused
 from rnpc.frontends import back, torch_module
+from rnpc.passes.rewrite.apply import apply
+from rnpc.passes.rewrite.weights import declare
 from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.plan import Plan, Silence
 from rnpc.program import Program
@@ -80,6 +83,31 @@ def test_tied_parameters_are_refused(program: Program, plan: Plan, module: nn.Mo
     state = dict(module.state_dict())
     state["tied"] = state["1.weight"]
     with pytest.raises(InputRefused, match=r"1\.weight is shared by several layers"):
+        back.apply_to_state_dict(state, program, plan)
+
+
+def test_retrained_tensors_go_back_before_channels_fall(module: nn.Module, program: Program, plan: Plan) -> None:
+    """The same function as the graph that `apply` writes; a layer whose weights the exporter transposed included."""
+    rng = np.random.default_rng(0)
+    floats = [t for t in program.model.graph.initializer if t.data_type == 1 and len(t.dims) > 0 and "running" not in t.name]
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in floats if len(np.unique(onnx.numpy_helper.to_array(t))) > 1}
+    tensors = {name: (value + rng.normal(0, 0.1, value.shape)).astype(np.float32) for name, value in arrays.items()}
+    both = replace(plan, weights=declare(program.source, tensors))
+    hardened, x = back.apply_to_module(module, program, both, tensors), torch.randn(3, 3, 8, 8)
+    data = apply(program.source, both, tensors).data
+    np.testing.assert_allclose(graph_scores(data, x), hardened.eval()(x).detach(), atol=1e-5)
+    assert not np.allclose(graph_scores(data, x), back.apply_to_module(module, program, plan).eval()(x).detach(), atol=1e-3)
+
+
+def test_retrained_tensors_that_the_module_does_not_have_or_shares(module: nn.Module, program: Program, plan: Plan) -> None:
+    tensors, state = {"9.weight": np.zeros((4, 6), np.float32)}, dict(module.state_dict())
+    part = replace(plan, silence=None)
+    with pytest.raises(InputRefused, match=r"no parameter of the module is the tensor 9\.weight, which was retrained"):
+        back.apply_to_state_dict({key: value for key, value in state.items() if key != "9.weight"}, program, part, tensors)
+    with pytest.raises(InputRefused, match=r"9\.weight, which was retrained, is shared"):
+        back.apply_to_state_dict({**state, "tied": state["9.weight"]}, program, part, tensors)
+    plan = replace(plan, silence=replace(plan.silence, mode="remove"))  # type: ignore[type-var]
+    with pytest.raises(InputRefused, match="only channels that are zeroed"):
         back.apply_to_state_dict(state, program, plan)
 
 

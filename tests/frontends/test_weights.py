@@ -67,7 +67,7 @@ def test_every_form_holds_the_same(name: str, folder: Path, resnet: nn.Module) -
 def test_hardened_safetensors(folder: Path, program: Program, resnet: nn.Module) -> None:
     site = program.sites[3]
     plan = Plan("test", 0, program.sha256, "data", Silence((SitePlan.of(site, {2: 0.5}),)))
-    state = read_safetensors(weights.hardened(folder / "w.safetensors", program, plan))
+    state = read_safetensors(weights.hardened(folder / "w.safetensors", program, plan, {}))
     assert state[site.weight][2] == 0 and state[site.bias or ""][2] == 0.5
     assert {k for k, v in resnet.state_dict().items() if not torch.equal(v, state[k])} == {site.weight, site.bias}
     assert write_zeros(program.source, program.model, plan.sites).edits[0]["tensor"] == site.weight
