@@ -1,13 +1,13 @@
 """`rnpc eval`: clean accuracy (CA) and attack success rate (ASR) of a model file, measured in onnxruntime, with sample sizes and intervals.
 
-ASR counts triggered images whose true label is not the target: made by a trigger graph from the clean images, or given as a folder.
+ASR counts triggered images whose true label is not the target (or is the one of `--source`): made by a trigger graph from the clean images, or given as a folder.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import numpy as np
@@ -33,12 +33,45 @@ class Attack:
     counted: str
 
 
+@dataclass(frozen=True)
+class Goal:
+    """Where triggered images are to go, and the true class that counts (None: all but the target)."""
+
+    target: int | Literal["next"]
+    source: int | None
+
+    @staticmethod
+    def of(inputs: Inputs, target: str, source: str | None) -> Goal:
+        """What the options name. Raises UsageError for a label that is none, or where target and source are one class."""
+        names, count = inputs.images.classes or inputs.names, inputs.program.signature.classes
+        goal: Any = options.target_of(target, names, count)
+        only: Any = None if source is None else options.target_of(source, names, count, "--source")
+        if only == "next" or (only is not None and only == goal):
+            raise UsageError(f"--source {source} is no class beside the target", todo="name the class whose images are triggered")
+        return Goal(goal, only)
+
+    def counted(self, labels: np.ndarray | None, where: str) -> np.ndarray | slice:
+        """The images that count. Raises InputRefused where there are none, or their classes are not known."""
+        if self.source is None:
+            return slice(None)
+        if labels is None:
+            raise InputRefused("the images have no labels, which --source asks for", where=where, todo="put them into class folders")
+        if not (labels == self.source).any():
+            raise InputRefused(f"no image is of class {self.source}", where=where, todo="give images of the class that --source names")
+        return np.asarray(labels == self.source)
+
+    def words(self, labels: np.ndarray | None) -> str:
+        """Which images count."""
+        return counting(labels, self.target) if self.source is None else f"images of class {self.source}"
+
+
 @click.command("eval")
 @click.argument("model", type=options.PLACE)
 @click.option("--data", required=True, type=options.PLACE, metavar="DIR", help="Clean images: folder or .npz.")
 @click.option("--triggered-data", type=options.PLACE, metavar="DIR", help="Triggered images; class folders are true labels.")
 @click.option("--trigger", type=options.PLACE, metavar="ONNX", help="A trigger graph, run on the clean images.")
 @click.option("--target", metavar="LABEL", help="Target of the attack: an index, a class name, or `next`.")
+@click.option("--source", metavar="LABEL", help="Count triggered images of this class only, for attacks on one class.")
 @click.option("--min-ca", type=options.Share(0, 1), help="Exit 1 where CA is lower.")
 @click.option("--max-asr", type=options.Share(0, 1), help="Exit 1 where ASR is higher.")
 @options.preprocessing_options
@@ -51,6 +84,7 @@ def command(
     triggered_data: Path | None,
     trigger: Path | None,
     target: str | None,
+    source: str | None,
     min_ca: float | None,
     max_asr: float | None,
     flags: Any,
@@ -60,13 +94,15 @@ def command(
     format: str,
 ) -> int:
     """Measure clean accuracy and attack success of a model file."""
-    check_usage(triggered_data, trigger, target, max_asr)
+    check_usage(triggered_data, trigger, target, source, max_asr)
     from rnpc.pipeline import inputs as api_inputs
 
     with waiting("measuring"):
         inputs = api_inputs.resolve(model, data, flags, device, threads=threads, way=way)
         check_labels(inputs, data, target, min_ca)
-        attack = None if target is None else measure(inputs, triggered_data, trigger, target, device, threads)
+        attack = None
+        if target is not None:
+            attack = measure(inputs, triggered_data, trigger, Goal.of(inputs, target, source), device, threads)
     missed = misses(inputs.accuracy, attack, min_ca, max_asr)
     if format == "json":
         options.echo_json(document(inputs, model, data, attack, {"min_ca": min_ca, "max_asr": max_asr, "missed": missed}))
@@ -75,7 +111,7 @@ def command(
     return Exit.FINDING if missed else Exit.OK
 
 
-def check_usage(triggered: Path | None, trigger: Path | None, target: str | None, max_asr: float | None) -> None:
+def check_usage(triggered: Path | None, trigger: Path | None, target: str | None, source: str | None, max_asr: float | None) -> None:
     """Raises UsageError for options that contradict each other."""
     if triggered is not None and trigger is not None:
         raise UsageError("--triggered-data and --trigger are both given", todo="give one of them")
@@ -84,6 +120,8 @@ def check_usage(triggered: Path | None, trigger: Path | None, target: str | None
         raise UsageError("attack success needs a target", todo="add --target LABEL, or --target next")
     if target is not None and not attacked:
         raise UsageError("--target needs triggered images", todo="add --trigger trigger.onnx or --triggered-data DIR")
+    if source is not None and not attacked:
+        raise UsageError("--source needs triggered images", todo="add --trigger trigger.onnx or --triggered-data DIR")
     if max_asr is not None and not attacked:
         raise UsageError("--max-asr needs triggered images", todo="add --trigger trigger.onnx or --triggered-data DIR")
 
@@ -102,12 +140,11 @@ def waiting(text: str) -> Any:
     return Console(stderr=True).status(text)
 
 
-def measure(inputs: Inputs, triggered: Path | None, trigger: Path | None, target: str, device: Any, threads: int) -> Attack:
+def measure(inputs: Inputs, triggered: Path | None, trigger: Path | None, goal: Goal, device: Any, threads: int) -> Attack:
     """ASR by a trigger graph on the clean images, or on a folder of triggered ones."""
     from rnpc import runtime
     from rnpc.pipeline import inputs as api_inputs
 
-    goal: Any = options.target_of(target, inputs.images.classes or inputs.names, inputs.program.signature.classes)
     if trigger is not None:
         graph = runtime.Session(read(trigger), device=device, threads=threads, where=trigger.name)
         logits = runtime.predict_triggered(inputs.session, graph, inputs.images, inputs.pre)
@@ -116,11 +153,13 @@ def measure(inputs: Inputs, triggered: Path | None, trigger: Path | None, target
         assert triggered is not None
         logits, labels = from_folder(inputs, triggered)
         source = triggered.name
-    found = runtime.attack_success(api_inputs.finite(logits, inputs.program.name), labels, goal)
+    rows = goal.counted(labels, source)
+    shown = labels if labels is None else labels[rows]
+    found = runtime.attack_success(api_inputs.finite(logits[rows], inputs.program.name), shown, goal.target)
     if found.n == 0:
         todo = "class folders are true labels: use them, or a flat folder"
         raise InputRefused("every triggered image has the target as its true label", where=source, todo=todo)
-    return Attack(goal, found, source, counting(labels, goal))
+    return Attack(goal.target, found, source, goal.words(labels))
 
 
 def from_folder(inputs: Inputs, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:

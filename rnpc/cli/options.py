@@ -144,7 +144,7 @@ def preprocessing_json(pre: Preprocessing) -> dict[str, Any]:
     return {**fields, "sources": dict(pre.sources)}
 
 
-def target_of(text: str, classes: tuple[str, ...] | None, outputs: int) -> int | str:
+def target_of(text: str, classes: tuple[str, ...] | None, outputs: int, where: str = "--target") -> int | str:
     """A target as output index, or "next". A class name counts before a number. Raises UsageError."""
     if text == "next":
         return text
@@ -152,6 +152,4 @@ def target_of(text: str, classes: tuple[str, ...] | None, outputs: int) -> int |
         return classes.index(text)
     if text.isascii() and text.isdigit() and int(text) < outputs:
         return int(text)
-    raise UsageError(
-        f"{text!r} is neither a class nor an index below {outputs}", where="--target", todo="run `rnpc inspect` for the labels"
-    )
+    raise UsageError(f"{text!r} is neither a class nor an index below {outputs}", where=where, todo="run `rnpc inspect` for the labels")

@@ -70,6 +70,18 @@ def test_next_counts_every_image(capsys: pytest.CaptureFixture[str], toy_file: P
     assert found["attack"]["target"]["name"] == "next"
 
 
+def test_an_attack_on_one_class(capsys: pytest.CaptureFixture[str], toy_file: Path, toy_data: Path, trigger_file: Path) -> None:
+    attack = ("--data", toy_data, "--trigger", trigger_file, "--target", 4)
+    for source, hits in ((2, 12), ("00000", 0)):
+        found = report(capsys, toy_file, *attack, "--source", source)["attack"]
+        assert (found["success"]["hits"], found["success"]["images"]) == (hits, 12) and found["counted"] == f"images of class {int(source)}"
+    for source, code, said in ((4, Exit.USAGE, "no class beside the target"), ("next", Exit.USAGE, "no class"), (77, Exit.USAGE, "77")):
+        found_code, _, err = call(capsys, toy_file, *attack, "--source", source)
+        assert found_code == code and said in err and err.count("\n") == 1
+    code, _, err = call(capsys, toy_file, "--data", toy_data, "--source", 2)
+    assert code == Exit.USAGE and "--source needs triggered images" in err
+
+
 def test_bounds(capsys: pytest.CaptureFixture[str], toy_file: Path, toy_data: Path, trigger_file: Path) -> None:
     attack = ("--trigger", trigger_file, "--target", 4)
     assert call(capsys, toy_file, "--data", toy_data, "--min-ca", 1, *attack, "--max-asr", 0.5)[0] == Exit.OK
