@@ -1,6 +1,7 @@
 """`rnpc eval`: clean accuracy (CA) and attack success rate (ASR) of a model file, measured in onnxruntime, with sample sizes and intervals.
 
-ASR counts triggered images whose true label is not the target (or is the one of `--source`): made by a trigger graph from the clean images, or given as a folder.
+ASR counts triggered images whose true label is not the target (or is the one of `--source`): made by a trigger graph from the clean
+images, or given as a folder.
 """
 
 from __future__ import annotations
