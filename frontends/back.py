@@ -65,9 +65,9 @@ def edit(
         raise InputRefused("only channels that are zeroed go back into a torch module", where="plan", todo=TODO)
     view, given, made = View(program.model), dict(state), dict(state)
     owned = set[str]()
-    for name, value in tensors.items():
+    for name, array in tensors.items():
         entry = retrained_of(view, name, given)
-        new = torch.from_numpy(value.T.copy() if entry.axis else value.copy())
+        new = torch.from_numpy(array.T.copy() if entry.axis else array.copy())
         made[entry.key] = new.to(given[entry.key])
         owned.add(entry.key)
     places = {place.site.value: place for place in find_places(program.model)}
