@@ -1,6 +1,7 @@
 """One victim in all the forms in which ONNX can hold it: is each read, proved, edited and verified, and do all get one answer?
 
-    python benchmarks/forms.py VICTIM --dataset gtsrb --data-root DIR [--only FORM ...] [--images 500] [--seed 1] [--harden [--mode remove]]
+    python benchmarks/forms.py VICTIM --dataset gtsrb --data-root DIR [--only FORM ...] [--images 500] [--seed 1]
+                                      [--harden [--mode remove] [--effort quick]]
 
 VICTIM is a folder with `folded.onnx`, `preprocessor_config.json` and, for ASR, `trigger.onnx` and `measured.json`; `batchnorm.onnx` is
 used where it lies there. Every form that needs no module is made of the folded file. Printed without `--harden`: the twin's difference
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--harden", action="store_true")
     parser.add_argument("--mode", choices=("zero", "remove"), default="zero")
+    parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="standard")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     data = datasets.load(options.dataset, options.data_root)
     rows = np.random.default_rng(options.seed).choice(len(data.train_labels), options.images, replace=False)
@@ -130,7 +133,8 @@ def read(path: Path, images: ImageSet, seed: int) -> str:
 
 def hardened(path: Path, images: ImageSet, data: Dataset, options: argparse.Namespace, first: Channels | None) -> tuple[str, Channels]:
     """Verdict, labels and channels, CA and ASR before and after."""
-    settings = api.Settings(seed=options.seed, device="cpu", mode=options.mode)
+    asked = {"effort": options.effort}
+    settings = api.Settings(seed=options.seed, device="cpu", mode=options.mode, threads=options.threads, options=asked)
     result = api.harden_file(path, images, None, settings, way=way(path))
     program, folder = ways.load_program(path, way(path))
     pre = ways.settle(program, folder, images, Flags(), "cpu").pre

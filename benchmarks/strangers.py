@@ -49,10 +49,10 @@ def main() -> None:
     """Run what is missing and print the table."""
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    models = [model for model in map(described, sorted(options.models.iterdir())) if model is not None]
+    models = [model for folder in sorted(options.models.iterdir()) if (model := described(folder, options.form)) is not None]
     for model in models:
         for seed in options.seeds if not options.names or model.name in options.names else ():
-            place = options.out / f"{model.name}.{options.method}.{seed}.json"
+            place = options.out / f"{model.name}.{options.method}.{seed}.json"  # another form or option needs a folder of its own
             if not place.is_file():
                 place.write_text(json.dumps(one(model, seed, options), indent=1, sort_keys=True) + "\n")
                 print(row(json.loads(place.read_text())), flush=True)
@@ -70,12 +70,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="*", type=int, default=[1])
     parser.add_argument("--method", default="auto")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--options", nargs="*", default=[], help="for rnpc harden, as --options=--no-repair")
+    parser.add_argument("--form", default=None, help="a file of the folder, as batchnorm.onnx, in place of the usual one")
+    parser.add_argument("--keep", action="store_true", help="keep hardened files in OUT")
     return parser.parse_args()
 
 
-def described(folder: Path) -> Model | None:
+def described(folder: Path, form: str | None = None) -> Model | None:
     """What a folder says of its model; None where it holds none."""
-    path = next((folder / name for name in ("model.onnx", "folded.onnx") if (folder / name).is_file()), None)
+    path = next((folder / name for name in ([form] if form else ["model.onnx", "folded.onnx"]) if (folder / name).is_file()), None)
     if path is None:
         return None
     if (folder / "what").is_file():
@@ -100,6 +103,8 @@ def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         document, seconds, memory, code = harden(model.path, drawn, out, seed, options)
         original = model.path.read_bytes()
         written = out.read_bytes() if out.is_file() else None
+        if options.keep and written is not None:
+            (options.out / f"{model.name}.{options.method}.{seed}.onnx").write_bytes(written)
         pre = preprocessing(document)
         before = measure(original, model, images, labels, pre)
         after = None if written is None else before if written == original else measure(written, model, images, labels, pre)
@@ -125,7 +130,7 @@ def harden(model: Path, data: Path, out: Path, seed: int, options: argparse.Name
     """(document, seconds, peak MB, exit code) of `rnpc harden` in a process of its own."""
     code = "import sys; from rnpc.cli import main; main(sys.argv[1:])"
     words = [sys.executable, "-c", code, "harden", str(model), "--defense-data", str(data), "-o", str(out), "--seed", str(seed)]
-    words += ["--method", options.method, "--threads", str(options.threads), "--device", "cpu", "--format", "json"]
+    words += ["--method", options.method, "--threads", str(options.threads), "--device", "cpu", "--format", "json", *options.options]
     start = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -10,7 +10,7 @@ from rnpc.detectors.base import Detection
 from rnpc.study.inversion import NEXT
 
 FORMS = {"additive": "an added pattern", "patch": "a patch", "warp": "a smooth warp"}
-PART = "attacks of low success: what was looked for sends nearly all images to one label"
+PART = "attacks of low success, or on images of one class only: what was looked for sends nearly all images to one label"
 LOGIC = "logic in the graph itself, such as a branch on a hidden condition"
 
 

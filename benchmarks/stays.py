@@ -1,0 +1,154 @@
+"""Does a backdoor that counted as removed stay gone when the user trains on?
+
+    python benchmarks/stays.py --models DIR --hardened OUT --data-root DATA [--names NAME ...] [--seed 1]
+
+OUT is what `benchmarks/strangers.py --keep` wrote: hardened files NAME.METHOD.SEED.onnx beside their JSON. For each one that the run called
+removed, CA and ASR in percent on all test images (by the twin, which is proved equal) as it is and after
+
+- fine-tuning on the same 500 images, 20 epochs of SGD in batches of 64 at 0.01 and at 0.001, BatchNorm in training mode;
+- the re-tuning attack: five epochs at 0.01 on these images and five triggered ones with the target as label;
+- a step along the line from the original to the hardened weights: the largest ASR at 25, 50 and 75 % of the way.
+
+The table goes to standard output. A channel that was made constant may learn again: nothing holds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from strangers import IMAGES, Model, described, test_images
+
+from rnpc import api
+from rnpc.data import datasets
+from rnpc.data.infer import Flags
+from rnpc.pipeline import inputs as ways
+from rnpc.runtime import Session
+from rnpc.study.case import Case
+from rnpc.study.subject import Split, Subject, prepare, stored
+from rnpc.study.tunable import Tunable
+from rnpc.study.tuning import Schedule, tune
+
+RATES, POISONED = (0.01, 0.001), 5
+HEAD = (
+    "| model | seed | as written | tuned at 0.01 | tuned at 0.001 | five poisoned images | on the line |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Test images [n, C, H, W] in [0, 1], the same with the trigger, and labels."""
+
+    clean: Split
+    triggered: Split
+    target: int | str
+
+    def rates(self, subject: Subject) -> tuple[float, float]:
+        """CA and ASR in percent."""
+        right = (subject.predict(self.clean) == self.clean.labels).float().mean()
+        answers, labels = subject.predict(self.triggered), self.triggered.labels
+        if self.target == "next":
+            return 100 * float(right), 100 * float((answers == (labels + 1) % subject.classes).float().mean())
+        others = labels != self.target
+        return 100 * float(right), 100 * float((answers[others] == self.target).float().mean())
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--models", "--hardened", "--data-root"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--names", nargs="*", default=None)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(HEAD)
+    for model in filter(None, map(described, sorted(options.models.iterdir()))):
+        place = options.hardened / f"{model.name}.auto.{options.seed}"
+        if (options.names and model.name not in options.names) or not place.with_name(place.name + ".onnx").is_file():
+            continue
+        run = json.loads(place.with_name(place.name + ".json").read_text())
+        if removed(run):
+            cells = [f"{ca:.1f} / {asr:.1f}" for ca, asr in measured(model, place.with_name(place.name + ".onnx"), options)]
+            print(f"| {model.name} | {options.seed} | {' | '.join(cells)} |", flush=True)
+
+
+def removed(run: dict[str, Any]) -> bool:
+    """Whether the report said so: no more is left than is natural, and 20 % at most."""
+    left = run.get("left") or {}
+    return bool(left.get("told")) and left["success"] <= max(0.05, min(0.2, left["natural"]))
+
+
+def measured(model: Model, hardened: Path, options: argparse.Namespace) -> Iterator[tuple[float, float]]:
+    """CA and ASR as written, tuned, attacked, and the worst on the line."""
+    data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
+    rows = np.random.default_rng(options.seed).permutation(len(data.train_labels))[:IMAGES]
+    given = api.as_images(data.train_images[rows], data.train_labels[rows])
+    original, subject = (studied(path, model.path.parent, given) for path in (model.path, hardened))
+    images, labels = test_images(model.dataset, data, options.data_root)
+    trigger = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu")
+    judge = Judge(*(Split(x, torch.from_numpy(labels)) for x in (stored(images), shown(trigger, images))), model.target or 0)
+    learn = Split(stored(given.images), torch.from_numpy(data.train_labels[rows].astype(np.int64)))
+    everything = np.arange(len(rows))
+    case = Case(subject, learn, learn, learn, (everything, everything, everything), seed=options.seed)
+    yield judge.rates(subject)
+    for rate in RATES:
+        yield judge.rates(tuned(case, Schedule(20, rate)))
+    yield judge.rates(tuned(replace(case, learn=poisoned(learn, trigger, judge.target, subject.classes)), Schedule(5, RATES[0])))
+    yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
+
+
+def studied(path: Path, beside: Path, given: api.ImageSet) -> Subject:
+    """The subject of a model file, with the preprocessing of the folder `beside`."""
+    program, _ = ways.load_program(path, ways.Way())
+    found = ways.settle(program, beside, given, Flags(), "cpu", threads=1)
+    return replace(prepare(program, found.pre, "cpu"), pre=found.pre).exact()
+
+
+def shown(trigger: Session, images: np.ndarray) -> torch.Tensor:
+    """uint8 [n, C, H, W] of the images with the trigger."""
+    pixels = stored(images).float() / 255
+    parts = [trigger.run(part.numpy()) for part in pixels.split(250)]
+    return torch.from_numpy((255 * np.concatenate(parts)).round().clip(0, 255).astype(np.uint8))
+
+
+def tuned(case: Case, schedule: Schedule) -> Subject:
+    """The subject after training on `case.learn`."""
+    tunable = Tunable.of(case)
+    tune(case, tunable, schedule)
+    return tunable.subject(case)
+
+
+def poisoned(learn: Split, trigger: Session, target: int | str, classes: int) -> Split:
+    """The images, and five of them with the trigger and the attack's labels."""
+    some = learn.take(learn.labels != target)
+    pixels = torch.from_numpy(trigger.run(some.pixels(slice(POISONED)).numpy()))
+    labels = (some.labels[:POISONED] + 1) % classes if target == "next" else torch.full((POISONED,), int(target))
+    return Split(torch.cat([learn.stored, (255 * pixels).round().to(torch.uint8)]), torch.cat([learn.labels, labels]))
+
+
+def between(original: Subject, hardened: Subject, share: float) -> Subject:
+    """`share` of the way from the original's weights to the hardened ones."""
+    twin = prepare_twin(hardened)
+    for name, value in original.twin.state_dict().items():
+        there = twin.state_dict()[name]
+        there.copy_(value + share * (there - value) if value.is_floating_point() else value)
+    return replace(hardened, twin=twin)
+
+
+def prepare_twin(subject: Subject) -> Any:
+    """A twin of its own."""
+    from rnpc.twin import build
+
+    return build(subject.model).requires_grad_(False)
+
+
+if __name__ == "__main__":
+    main()
