@@ -14,13 +14,16 @@ where it happened.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import numpy_helper
 from random_plans import both, plan
 
 from rnpc import api
@@ -31,10 +34,13 @@ from rnpc.data.images import ImageSet
 from rnpc.data.infer import Flags
 from rnpc.data.preprocess import to_input
 from rnpc.errors import RnpcError
+from rnpc.passes.canonical.canonical import canonical
+from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.verify import verify
 from rnpc.pipeline import harden as pipeline
 from rnpc.pipeline import inputs as ways
-from rnpc.program import Preprocessing
+from rnpc.plan import Plan, SitePlan
+from rnpc.program import Preprocessing, Program
 from rnpc.runtime import Session, accuracy, attack_success, predict, predict_triggered
 from rnpc.victims import forms
 
@@ -64,15 +70,11 @@ def main() -> None:
     rows = np.random.default_rng(options.seed).choice(len(data.train_labels), options.images, replace=False)
     images = pick(data, sorted(int(row) for row in rows))
     print(HARDENED if options.harden else READ)
-    first: Channels | None = None
+    known: dict[str, Answer] = {}
     with tempfile.TemporaryDirectory() as place:
         for name, path in written(options, images, Path(place)):
             try:
-                if options.harden:
-                    line, found = hardened(path, images, data, options, first)
-                    first = found if first is None else first
-                else:
-                    line = read(path, images, options.seed)
+                line = hardened(path, images, data, options, known) if options.harden else read(path, images, options.seed)
             except RnpcError as error:
                 line = str(error)
             print(f"| {name} | {line} |", flush=True)
@@ -131,23 +133,72 @@ def read(path: Path, images: ImageSet, seed: int) -> str:
     return f"{twin} | {outcome.sites} | {outcome.planned} | {outcome.difference:.1e} | {size} | {checked}"
 
 
-def hardened(path: Path, images: ImageSet, data: Dataset, options: argparse.Namespace, first: Channels | None) -> tuple[str, Channels]:
-    """Verdict, labels and channels, CA and ASR before and after."""
-    asked = {"effort": options.effort}
-    settings = api.Settings(seed=options.seed, device="cpu", mode=options.mode, threads=options.threads, options=asked)
-    result = api.harden_file(path, images, None, settings, way=way(path))
+@dataclass(frozen=True)
+class Answer:
+    """What was decided for a network: verdict, labels, and the cut by the place of the site."""
+
+    verdict: str
+    labels: str
+    cut: tuple[tuple[int, SitePlan], ...]
+    plan: Plan | None
+
+    @property
+    def channels(self) -> Channels:
+        """Places of sites with their channels."""
+        return {(place, channel) for place, entry in self.cut for channel in entry.channels}
+
+
+def hardened(path: Path, images: ImageSet, data: Dataset, options: argparse.Namespace, known: dict[str, Answer]) -> str:
+    """Verdict, labels and channels, CA and ASR before and after. `known`: answers by network, in the order in which they were found."""
     program, folder = ways.load_program(path, way(path))
     pre = ways.settle(program, folder, images, Flags(), "cpu").pre
-    sites = [site.value for site in program.sites]
-    entries = () if result.plan is None else result.plan.sites
-    channels = {(sites.index(entry.site), c) for entry in entries for c in entry.channels}
-    joined = channels | (first or channels)
-    overlap = f"{len(channels & (channels if first is None else first)) / len(joined):.2f}" if joined else "-"
-    labels = ", ".join(str(target["index"]) for target in result.document["target_labels"]) or "-"
+    network = digest(program, pre)
+    again, written = network in known, None
+    if again:
+        answer = known[network]
+        written = None if answer.plan is None else apply(program.source, carried(program, answer)).data
+    else:
+        asked = {"effort": options.effort}
+        settings = api.Settings(seed=options.seed, device="cpu", mode=options.mode, threads=options.threads, options=asked)
+        result = api.harden_file(path, images, None, settings, way=way(path))
+        places = {site.value: place for place, site in enumerate(program.sites)}
+        entries = () if result.plan is None else result.plan.sites
+        cut = tuple((places[entry.site], entry) for entry in entries)
+        labels = ", ".join(str(target["index"]) for target in result.document["target_labels"]) or "-"
+        answer = known[network] = Answer(result.document["verdict"], labels, cut, result.plan)
+        written = result.data
+    first = next(iter(known.values())).channels
+    joined = answer.channels | first
+    overlap = f"{len(answer.channels & first) / len(joined):.2f}" if joined else "-"
     before = rates(program.source, pre, data, options.victim)
-    after = rates(result.data, pre, data, options.victim) if result.data is not None else "- | -"
-    checked = verify(program.source, result.data).result if result.data is not None else "-"
-    return f"{result.document['verdict']} | {labels} | {len(channels)} | {overlap} | {before} | {after} | {checked}", channels
+    after = rates(written, pre, data, options.victim) if written is not None else "- | -"
+    checked = verify(program.source, written).result if written is not None else "-"
+    said = f"{'= ' if again else ''}{answer.verdict} | {answer.labels} | {len(answer.channels)}"
+    return f"{said} | {overlap} | {before} | {after} | {checked}"
+
+
+def carried(program: Program, answer: Answer) -> Plan:
+    """The plan for another file of the same network."""
+    assert answer.plan is not None and answer.plan.silence is not None and answer.plan.weights is None, "retrained tensors have other names"
+    sites = tuple(replace(entry, site=program.sites[place].value, kind=program.sites[place].kind) for place, entry in answer.cut)
+    return replace(answer.plan, original=program.sha256, silence=replace(answer.plan.silence, sites=sites))
+
+
+def digest(program: Program, pre: Preprocessing) -> str:
+    """Of the canonical network, names apart, and what images become in front of it."""
+    model = canonical(program.model, program.signature.output)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    places: dict[str, int] = {}
+    found = hashlib.sha256(repr((pre.mean, pre.std, pre.scale, pre.channel_order, pre.layout, len(program.sites))).encode())
+    for node in model.graph.node:
+        found.update(repr((node.domain, node.op_type, sorted(str(each) for each in node.attribute))).encode())
+        for name in node.input:
+            value = stored.get(name)
+            place = repr(places.setdefault(name, len(places))).encode() if value is None else b""
+            found.update(place if value is None else repr(value.shape).encode() + value.tobytes())
+        for name in node.output:
+            places.setdefault(name, len(places))
+    return found.hexdigest()
 
 
 def rates(model: bytes, pre: Preprocessing, data: Dataset, victim: Path) -> str:
