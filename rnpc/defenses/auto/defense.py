@@ -32,8 +32,9 @@ ABOVE_NEXT = 1.5
 """Budget of the strongest all-to-all trigger over the cost of the cheapest: no other label is there to compare with."""
 TOLD = 0.1
 """Least distance of the success before from the natural level."""
-NATURAL_MOST = 0.3
-"""A natural level above this does not excuse what is left: weak models have cheap natural triggers."""
+NATURAL_MOST = 0.15
+"""A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 20 % at most,
+on other images and from other starts."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Auto(Defense):
         levels = battery.natural(case, suspect)
         told = {form: level for form, level in levels.items() if level <= battery.HIGH}
         suspect, plain = suspect.within(told), max(told.values(), default=0.0)
-        enough = cut.FLOOR_NEXT if label == NEXT else cut.FLOOR
+        enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
         ways = Ways(goal, search, suspect, worked)
-        candidates = gathered(ways, min(max(plain, enough), NATURAL_MOST), self.repair)
+        candidates = gathered(ways, enough, self.repair)
         return concluded(case, search, suspect, worked, plain, candidates)
 
 
