@@ -14,6 +14,9 @@ DETECTORS: Catalogue[Detector] = Catalogue(
     {
         "witnesses": Entry("rnpc.detectors.witnesses:Witnesses", "triggers and a second witness, which must agree"),
         "triggers": Entry("rnpc.detectors.triggers:Triggers", "costs of inverted triggers, compared label with label"),
+        "generators": Entry(
+            "rnpc.detectors.generators:Generators", "a small generator for each label: changes that differ from image to image"
+        ),
         "mm-bd": Entry("rnpc.detectors.mmbd:MmBd", "margins over noise images, with a p-value"),
     },
 )

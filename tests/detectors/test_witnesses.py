@@ -8,6 +8,7 @@ import pytest
 
 from rnpc.detectors import witnesses
 from rnpc.detectors.base import Accused, Detection, Verdict
+from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.witnesses import AGREE, CUT, LONE, NO_CUT, Witnesses
@@ -29,8 +30,13 @@ def margins(label: int, p: float) -> Detection:
     return Detection(verdict, (Accused(label, 3.0, p),), (f"p = {p}",), {"p_value": p}, panels=(PICTURE,))
 
 
-def say(monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | None) -> None:
+SILENT = Detection("clean", (Accused(0, 1.0),), ("nothing drawn",), {"success": 0.1})
+FOUND = Detection("backdoored", (Accused(1, 50.0),), ("drawn",), {"success": 0.9})
+
+
+def say(monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | None, third: Detection = SILENT) -> None:
     """What the witnesses say; None: the second one must not be asked."""
+    monkeypatch.setattr(Generators, "detect", lambda detector, case: third)
 
     def asked(detector: MmBd, case: Case) -> Detection:
         assert second is not None, "MM-BD was asked although it has no say"
@@ -72,7 +78,43 @@ def test_without_the_cut_the_margins_must_name_the_same_label(
     say(monkeypatch, ACCUSES, second)
     found = Witnesses().reconsider(case, Witnesses().detect(case), False)
     assert found.verdict == verdict and found.suspects == ACCUSES.suspects and not found.doubt
-    assert found.reasons == ("cheap", NO_CUT, *second.reasons)
+    drawn = () if verdict == "backdoored" else SILENT.reasons  # who is convicted by two needs no third
+    assert found.reasons == ("cheap", NO_CUT, *second.reasons, *drawn)
+
+
+@pytest.mark.parametrize(
+    ("third", "verdict"),
+    [
+        (FOUND, "backdoored"),
+        (replace(FOUND, suspects=(Accused(2, 9.0),)), "inconclusive"),
+        (FAILED, "inconclusive"),
+        (SILENT, "inconclusive"),
+    ],
+)
+def test_generators_that_name_the_same_label_convict_where_margins_do_not(
+    case: Case, monkeypatch: pytest.MonkeyPatch, third: Detection, verdict: Verdict
+) -> None:
+    say(monkeypatch, ACCUSES, margins(2, 0.7), third)
+    found = Witnesses().reconsider(case, Witnesses().detect(case), False)
+    assert found.verdict == verdict and found.suspects == ACCUSES.suspects and found.reasons[-1:] == third.reasons[-1:]
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "verdict", "suspect"),
+    [
+        (margins(2, 0.8), FOUND, "inconclusive", 1),
+        (margins(2, 1e-9), FOUND, "inconclusive", 1),  # of two that disagree the generators are named: noise may resemble a label
+        (margins(1, 1e-9), FOUND, "inconclusive", 1),  # two, but no trigger to cut by
+        (margins(2, 0.8), FAILED, "inconclusive", 1),
+    ],
+)
+def test_a_clean_word_of_the_triggers_needs_the_generators_too(
+    case: Case, monkeypatch: pytest.MonkeyPatch, second: Detection, third: Detection, verdict: Verdict, suspect: int
+) -> None:
+    say(monkeypatch, ACQUITS, second, third)
+    found = Witnesses().detect(case)
+    assert found.verdict == verdict and [each.label for each in found.suspects] == [suspect] and not found.doubt
+    assert found.reasons == ("alike", *second.reasons, *third.reasons)
 
 
 def test_margins_cannot_name_the_label_after_an_images_own(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +140,7 @@ def test_a_clean_word_of_the_triggers_needs_the_other_one(
     say(monkeypatch, ACQUITS, second)
     found = Witnesses().detect(case)
     assert found.verdict == verdict and [each.label for each in found.suspects] == [suspect] and not found.doubt
-    assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", *second.reasons)
+    assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", *second.reasons, "nothing drawn")
 
 
 @pytest.mark.parametrize(("first", "label"), [(ACCUSES, 1), (ACQUITS, 2)])
@@ -117,13 +159,13 @@ def test_triggers_that_cannot_tell_stay_inconclusive(case: Case, monkeypatch: py
     say(monkeypatch, UNSURE, second)
     found = Witnesses().detect(case)
     assert found.verdict == "inconclusive" and not found.doubt and found.suspects == UNSURE.suspects
-    assert found.reasons == ("in between", *second.reasons)
+    assert found.reasons == ("in between", *second.reasons, "nothing drawn")
 
 
 def test_the_evidence_of_both_is_shown(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, replace(ACQUITS, panels=(PICTURE,)), margins(2, 0.5))
     found = Witnesses().detect(case)
-    assert found.numbers == {"ratio": 1.0, "mm_bd_p_value": 0.5} and found.panels == (PICTURE, PICTURE)
+    assert found.numbers == {"ratio": 1.0, "mm_bd_p_value": 0.5, "generators_success": 0.1} and found.panels == (PICTURE, PICTURE)
 
 
 def test_the_effort_is_that_of_both() -> None:
@@ -139,4 +181,4 @@ def test_on_three_labels_the_planted_network_is_in_doubt_and_its_sister_untold(c
     found = Witnesses("quick").detect(case)
     assert found.doubt and found.verdict == "inconclusive" and found.suspects[0].label == 1
     other = Witnesses("quick").detect(clean_case)
-    assert not other.doubt and other.verdict == "inconclusive" and "5 are needed" in other.reasons[-1]
+    assert not other.doubt and other.verdict == "inconclusive" and "5 are needed" in other.reasons[-2]

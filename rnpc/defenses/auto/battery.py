@@ -44,6 +44,11 @@ class Suspect:
     budgets: Mapping[str, float]
     other: Mapping[str, int] = field(default_factory=dict)
 
+    def closer(self) -> Suspect:
+        """At costs nearer to the label's own: others that are not much dearer hide what is left."""
+        own = {trigger.form: trigger.cost for trigger in self.known}
+        return replace(self, budgets={form: (max(own.get(form, cost), 1e-6) * cost) ** 0.5 for form, cost in self.budgets.items()})
+
     def within(self, forms: Collection[str]) -> Suspect:
         """The same in these forms only."""
         return replace(self, budgets={form: cost for form, cost in self.budgets.items() if form in forms})

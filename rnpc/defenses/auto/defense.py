@@ -58,6 +58,9 @@ class Auto(Defense):
         search = cut.search(replace(goal, worked=tuple(worked)))
         case.tell(Stage.JUDGE, None, None)
         levels = battery.natural(case, suspect)
+        if min(levels.values(), default=0.0) > battery.HIGH:
+            suspect = suspect.closer()
+            levels = battery.natural(case, suspect)
         told = {form: level for form, level in levels.items() if level <= battery.HIGH}
         suspect, plain = suspect.within(told), max(told.values(), default=0.0)
         enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
