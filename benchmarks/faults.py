@@ -86,7 +86,8 @@ def row(fault: Fault, options: argparse.Namespace) -> str:
     seconds = time.perf_counter() - start
     out.with_suffix(".txt").write_text(f"{done.returncode}\n{done.stdout}\n{done.stderr}")
     shown = ["rnpc", fault.command, f"../shared/faults/{fault.model}", *shown_data(fault), *fault.options]
-    first = done.stderr.strip() or done.stdout.strip().partition(". ")[0]
+    said = done.stdout if done.returncode in (0, 1, 4) else done.stderr
+    first = " ".join(line.strip() for line in said.strip().splitlines()[:2]).partition(". ")[0]
     cells = (fault.name, f"`{' '.join(shown)}`", fault.before, str(done.returncode), first.replace("|", "/"), f"{seconds:.0f}")
     return f"| {' | '.join(cells)} |"
 
