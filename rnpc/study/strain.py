@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnpc.study.subject import Split
+from rnpc.study.subject import AREA, Split
 
 CONTRAST, BRIGHTNESS, NOISE, SHIFT = 0.3, 0.05, 0.04, 1 / 16
 LEAST_SIDE, MOST_SIDE = 0.1, 0.6
 """Of the rectangle, in parts of the image's."""
 AT_ONCE = 64
+"""Images at a time; fewer of large ones."""
 
 
 def strained(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -59,6 +60,7 @@ def rectangles(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def copies(data: Split, seed: int, times: int = 1) -> Split:
     """Strained copies of all images with their labels, in uint8."""
     generator, parts = torch.Generator().manual_seed(seed), list[Tensor]()
+    some = max(1, min(AT_ONCE, AT_ONCE * AREA // (data.shape[1] * data.shape[2])))
     for _ in range(times):
-        parts += [(255 * strained(pixels, generator)).round().to(torch.uint8) for pixels, _ in data.parts(AT_ONCE)]
+        parts += [(255 * strained(pixels, generator)).round().to(torch.uint8) for pixels, _ in data.parts(some)]
     return Split(torch.cat(parts), data.labels.repeat(times))
