@@ -115,7 +115,7 @@ def studied(path: Path, beside: Path, given: api.ImageSet) -> Subject:
 def shown(trigger: Session, images: np.ndarray) -> torch.Tensor:
     """uint8 [n, C, H, W] of the images with the trigger."""
     pixels = stored(images).float() / 255
-    parts = [trigger.run(part.numpy()) for part in pixels.split(250)]
+    parts = [trigger.run_all(part.numpy())[0] for part in pixels.split(250)]
     return torch.from_numpy((255 * np.concatenate(parts)).round().clip(0, 255).astype(np.uint8))
 
 
@@ -129,7 +129,7 @@ def tuned(case: Case, schedule: Schedule) -> Subject:
 def poisoned(learn: Split, trigger: Session, target: int | str, classes: int) -> Split:
     """The images, and five of them with the trigger and the attack's labels."""
     some = learn.take(learn.labels != target)
-    pixels = torch.from_numpy(trigger.run(some.pixels(slice(POISONED)).numpy()))
+    pixels = torch.from_numpy(trigger.run_all(some.pixels(slice(POISONED)).numpy())[0])
     labels = (some.labels[:POISONED] + 1) % classes if target == "next" else torch.full((POISONED,), int(target))
     return Split(torch.cat([learn.stored, (255 * pixels).round().to(torch.uint8)]), torch.cat([learn.labels, labels]))
 
