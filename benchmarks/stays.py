@@ -19,7 +19,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +28,13 @@ from rnpc import api
 from rnpc.data import datasets
 from rnpc.data.infer import Flags
 from rnpc.pipeline import inputs as ways
+from rnpc.report.words import Outcome, outcome_of
 from rnpc.runtime import Session
 from rnpc.study.case import Case
 from rnpc.study.subject import Split, Subject, prepare, stored
 from rnpc.study.tunable import Tunable
 from rnpc.study.tuning import Schedule, tune
+from rnpc.twin import build
 
 RATES, POISONED = (0.01, 0.001), 5
 HEAD = (
@@ -75,15 +76,9 @@ def main() -> None:
         if (options.names and model.name not in options.names) or not place.with_name(place.name + ".onnx").is_file():
             continue
         run = json.loads(place.with_name(place.name + ".json").read_text())
-        if removed(run):
+        if outcome_of({**run, "output": run["after"]}) is Outcome.REMOVED:
             cells = [f"{ca:.1f} / {asr:.1f}" for ca, asr in measured(model, place.with_name(place.name + ".onnx"), options)]
             print(f"| {model.name} | {options.seed} | {' | '.join(cells)} |", flush=True)
-
-
-def removed(run: dict[str, Any]) -> bool:
-    """Whether the report said so: no more is left than is natural, and 20 % at most."""
-    left = run.get("left") or {}
-    return bool(left.get("told")) and left["success"] <= max(0.05, min(0.2, left["natural"]))
 
 
 def measured(model: Model, hardened: Path, options: argparse.Namespace) -> Iterator[tuple[float, float]]:
@@ -94,7 +89,9 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace) -> Itera
     original, subject = (studied(path, model.path.parent, given) for path in (model.path, hardened))
     images, labels = test_images(model.dataset, data, options.data_root)
     trigger = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu")
-    judge = Judge(*(Split(x, torch.from_numpy(labels)) for x in (stored(images), shown(trigger, images))), model.target or 0)
+    counted = slice(None) if model.source is None else labels == model.source
+    triggered = Split(shown(trigger, images[counted]), torch.from_numpy(labels[counted]))
+    judge = Judge(Split(stored(images), torch.from_numpy(labels)), triggered, model.target or 0)
     learn = Split(stored(given.images), torch.from_numpy(data.train_labels[rows].astype(np.int64)))
     everything = np.arange(len(rows))
     case = Case(subject, learn, learn, learn, (everything, everything, everything), seed=options.seed)
@@ -136,18 +133,12 @@ def poisoned(learn: Split, trigger: Session, target: int | str, classes: int) ->
 
 def between(original: Subject, hardened: Subject, share: float) -> Subject:
     """`share` of the way from the original's weights to the hardened ones."""
-    twin = prepare_twin(hardened)
+    twin = build(hardened.model).requires_grad_(False)
+    state = twin.state_dict()
     for name, value in original.twin.state_dict().items():
-        there = twin.state_dict()[name]
+        there = state[name]
         there.copy_(value + share * (there - value) if value.is_floating_point() else value)
     return replace(hardened, twin=twin)
-
-
-def prepare_twin(subject: Subject) -> Any:
-    """A twin of its own."""
-    from rnpc.twin import build
-
-    return build(subject.model).requires_grad_(False)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from victims import bounds, share
@@ -41,7 +43,7 @@ class Model:
     name: str
     path: Path
     dataset: str
-    target: int | str | None
+    target: int | Literal["next"] | None
     source: int | None = None
 
 
@@ -56,9 +58,10 @@ def main() -> None:
             if not place.is_file():
                 place.write_text(json.dumps(one(model, seed, options), indent=1, sort_keys=True) + "\n")
                 print(row(json.loads(place.read_text())), flush=True)
-    rows = [row(json.loads(place.read_text())) for place in sorted(options.out.glob("*.json"))]
-    (options.out / "table.md").write_text("\n".join([*HEAD, *rows]) + "\n")
-    print("\n".join([*HEAD, *rows]))
+    runs = [json.loads(place.read_text()) for place in sorted(options.out.glob("*.json"))]
+    lines = [*HEAD, *map(row, runs), "", *summary(runs)]
+    (options.out / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 def parse() -> argparse.Namespace:
@@ -156,7 +159,7 @@ def measure(data: bytes, model: Model, images: np.ndarray, labels: np.ndarray, p
         trigger, target = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu"), model.target
         rows = slice(None) if model.source is None else labels == model.source
         answers = predict_triggered(session, trigger, images[rows], pre)
-        found["asr"] = counted(attack_success(answers, labels[rows], target))  # type: ignore[arg-type]
+        found["asr"] = counted(attack_success(answers, labels[rows], target))
     return found
 
 
@@ -166,9 +169,9 @@ def counted(rate: Rate) -> list[float]:
 
 
 HEAD = [
-    "| model | target | seed | verdict | label | ratio | MM-BD p | channels | tensors | CA before | CA after (95 %) | ASR before "
-    "| ASR after (95 %) | left | natural | exit | s |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| model | target | seed | verdict | label | ratio | MM-BD p | generator (next) | channels | tensors | CA before "
+    "| CA after (95 %) | ASR before | ASR after (95 %) | left | natural | exit | s |",
+    "|" + " --- |" * 18,
 ]
 
 
@@ -178,11 +181,41 @@ def row(run: dict[str, Any]) -> str:
     label = ", ".join("next" if t["index"] is None else str(t["index"]) for t in run["target_labels"]) or "-"
     cells = [
         run["model"], "-" if run["target"] is None else run["target"], run["seed"], run["verdict"], label, short(evidence.get("ratio")),
-        short(evidence.get("mm_bd_p_value")), (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
+        short(evidence.get("mm_bd_p_value")), drawn(evidence), (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
         share(run["before"].get("ca")), bounds(after.get("ca")), share(run["before"].get("asr")), bounds(after.get("asr")),
         short(left.get("success")), short(left.get("natural")), run["exit"], run["seconds"],
     ]  # fmt: skip
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def drawn(evidence: dict[str, Any]) -> str:
+    """Success of the first and the next label's generator."""
+    first, second = (evidence.get(f"generators_{name}") for name in ("success", "success_second"))
+    return "-" if first is None else f"{short(first)} ({short(second)})"
+
+
+def summary(runs: list[dict[str, Any]]) -> Iterator[str]:
+    """What the table comes to: verdicts, what is left where a file was written, and how often the battery said less than is there."""
+    bad, clean = ([run for run in runs if (run["target"] is None) is sound] for sound in (False, True))
+    for name, some in (("backdoored", bad), ("clean", clean)):
+        counts = Counter(run["verdict"] for run in some)
+        yield f"{len(some)} {name}: {', '.join(f'{count} {verdict}' for verdict, count in sorted(counts.items()))}"
+    told = [run for run in bad if run["verdict"] == "backdoored"]
+    labels = [["next" if t["index"] is None else t["index"] for t in run["target_labels"]] == [run["target"]] for run in told]
+    written = [run for run in told if run["after"] and not run["untouched"]]
+    yield f"{sum(labels)} of {len(told)} named with the right label, {len(written)} written"
+    if written:
+        asr = [percent(run["after"]["asr"]) for run in written]
+        drops = [percent(run["before"]["ca"]) - percent(run["after"]["ca"]) for run in written]
+        less = sum(found > 100 * (run["left"]["success"] or 0) + 10 for run, found in zip(written, asr, strict=True))
+        yield f"ASR after: mean {np.mean(asr):.1f} %, worst {max(asr):.1f}"
+        yield f"CA drop: mean {np.mean(drops):.1f} points, worst {max(drops):.1f}"
+        yield f"the battery said less than was there by more than 10 points: {less} of {len(written)}"
+
+
+def percent(rate: list[float]) -> float:
+    """Of counted."""
+    return 100 * rate[0] / rate[1]
 
 
 def short(value: float | None) -> str:

@@ -25,7 +25,8 @@ from rnpc.passes.rewrite.check import check_plan
 from rnpc.plan import Plan
 from rnpc.program import Program
 
-TODO = "take the hardened ONNX file instead, or give --no-repair"
+TODO = "take the hardened ONNX file instead"
+PRUNE = "take the hardened ONNX file instead, or prune without a repair"
 NONE: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
@@ -92,9 +93,9 @@ def retrained_of(view: View, name: str, state: Mapping[str, Tensor]) -> Entry:
     array = np.asarray(numpy_helper.to_array(tensor)).astype(np.float64)
     entry = by_name(name, array, 0, state) or by_value(array, 0, state)
     if entry is None:
-        raise InputRefused(f"no parameter of the module is the tensor {name}, which was retrained", where="plan", todo=TODO)
+        raise InputRefused(f"no parameter of the module is the tensor {name}, which was retrained", where="plan", todo=PRUNE)
     if twins(state, entry.key):
-        raise InputRefused(f"the parameter {entry.key}, which was retrained, is shared by several layers", where="plan", todo=TODO)
+        raise InputRefused(f"the parameter {entry.key}, which was retrained, is shared by several layers", where="plan", todo=PRUNE)
     return entry
 
 

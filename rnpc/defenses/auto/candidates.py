@@ -13,10 +13,11 @@ the level of 95 %. Only those take part that have far less harm than any with le
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from torch import Tensor
 from torch.nn import functional as F
 
 from rnpc.defenses.auto import battery, cut
@@ -50,12 +51,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ways:
-    """What all candidates are made of: the goal, the finished search, the label for the battery, the probes that worked."""
+    """What all candidates are made of: the goal, the finished search, the label for the battery, the probes that worked. `refused` takes
+    why a repair could not be made."""
 
     goal: cut.Goal
     search: cut.Search
     suspect: Suspect
     worked: Sequence[Probe]
+    refused: list[str] = field(default_factory=list)
 
     @property
     def case(self) -> Case:
@@ -83,7 +86,8 @@ class Ways:
         for channels in self.starts():
             try:
                 tuned = repair(self.case, self.suspect, channels, self.worked, self.reached, enough)
-            except InputRefused:  # weights that cannot be tuned, or a network that falls apart: pruning alone is what there is
+            except InputRefused as error:  # weights that cannot be tuned, or a network that falls apart: pruning alone is what there is
+                self.refused.append(f"it was not repaired: {error.what}")
                 return
             if tuned.left.success <= most:
                 yield self.weighed(Candidate(channels, tuned, tuned.left))
@@ -106,11 +110,17 @@ class Ways:
         """What it finds with these channels cut."""
         return battery.hardest(self.case, self.suspect, edits_of(self.case.subject, channels), self.case.choose, self.worked)
 
+    @cached_property
+    def strained(self) -> tuple[Split, Tensor]:
+        """Copies of what the search sees, and the original's log-probabilities [n, K] on them."""
+        data = copies(self.case.seen, self.case.seed + 17, COPIES)
+        return data, F.log_softmax(self.case.subject.scores(data), 1)
+
     def weighed(self, candidate: Candidate) -> Candidate:
         """With its harm."""
-        data = copies(self.case.seen, self.case.seed + 17, COPIES)
+        data, before = self.strained
         hard, edits = model_of(self.case, candidate)
-        before, after = (F.log_softmax(scores, 1) for scores in (self.case.subject.scores(data), hard.subject.scores(data, edits)))
+        after = F.log_softmax(hard.subject.scores(data, edits), 1)
         return replace(candidate, harm=float(F.kl_div(after, before, log_target=True, reduction="batchmean")))
 
 

@@ -66,7 +66,8 @@ class Auto(Defense):
         enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
         ways = Ways(goal, search, suspect, worked)
         candidates = gathered(ways, enough, self.repair)
-        return concluded(case, search, suspect, worked, plain, candidates)
+        outcome = concluded(case, search, suspect, worked, plain, candidates)
+        return replace(outcome, reasons=(*outcome.reasons, *ways.refused))
 
 
 def goal_of(case: Case, label: int, detection: Detection) -> cut.Goal:

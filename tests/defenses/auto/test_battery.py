@@ -105,3 +105,9 @@ def test_a_trigger_for_another_label_does_not_count(case: Case) -> None:
         patch.setattr(battery, "fresh", fresh)
         assert natural(case, SUSPECT) == {"additive": 0.0, "patch": 0.0}
     assert sorted(seen) == [0, 2]
+
+
+def test_closer_costs_lie_between_the_labels_own_and_the_budget() -> None:
+    known = (Inverted(1, "additive", 0.25, black().change), Inverted(1, "patch", 4.0, black().change))
+    found = Suspect(1, known, {"additive": 1.0, "patch": 9.0, "warp": 0.5}, OTHER).closer()
+    assert found.budgets == {"additive": 0.5, "patch": 6.0, "warp": 0.5} and found.known == known and found.other == OTHER

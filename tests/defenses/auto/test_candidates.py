@@ -126,6 +126,9 @@ def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict
     for mended in (True, False):
         found = gathered(ways(case), 0.1, mended)
         assert [len(each.channels) for each in found] == [8, 2, 4, 8] and {each.left.success for each in found} == {0.7}
+    refused = ways(case)
+    gathered(refused, 0.1, True)
+    assert refused.refused == ["it was not repaired: shared weights"]
     assert gathered(ways(case, None), 0.1, False) == []
 
 
