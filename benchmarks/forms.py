@@ -35,8 +35,10 @@ from rnpc.data.infer import Flags
 from rnpc.data.preprocess import to_input
 from rnpc.errors import RnpcError
 from rnpc.passes.canonical.canonical import canonical
+from rnpc.passes.rewrite import weights as retrained
 from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.verify import verify
+from rnpc.passes.wire import walk as wire
 from rnpc.pipeline import harden as pipeline
 from rnpc.pipeline import inputs as ways
 from rnpc.plan import Plan, SitePlan
@@ -141,6 +143,7 @@ class Answer:
     labels: str
     cut: tuple[tuple[int, SitePlan], ...]
     plan: Plan | None
+    tensors: dict[str, np.ndarray]
 
     @property
     def channels(self) -> Channels:
@@ -153,35 +156,48 @@ def hardened(path: Path, images: ImageSet, data: Dataset, options: argparse.Name
     program, folder = ways.load_program(path, way(path))
     pre = ways.settle(program, folder, images, Flags(), "cpu").pre
     network = digest(program, pre)
-    again, written = network in known, None
-    if again:
-        answer = known[network]
-        written = None if answer.plan is None else apply(program.source, carried(program, answer)).data
+    answer = known.get(network)
+    carried = None if answer is None else carry(program, answer)
+    if answer is not None and carried is not None:
+        plan, tensors = carried
+        written = None if plan is None else apply(program.source, plan, tensors).data
     else:
-        asked = {"effort": options.effort}
-        settings = api.Settings(seed=options.seed, device="cpu", mode=options.mode, threads=options.threads, options=asked)
-        result = api.harden_file(path, images, None, settings, way=way(path))
+        result = api.harden_file(path, images, None, asked(options), way=way(path))
         places = {site.value: place for place, site in enumerate(program.sites)}
-        entries = () if result.plan is None else result.plan.sites
-        cut = tuple((places[entry.site], entry) for entry in entries)
+        plan, tensors, written = result.plan, result.tensors, result.data
+        cut = tuple((places[entry.site], entry) for entry in (() if plan is None else plan.sites))
         labels = ", ".join(str(target["index"]) for target in result.document["target_labels"]) or "-"
-        answer = known[network] = Answer(result.document["verdict"], labels, cut, result.plan)
-        written = result.data
+        answer = Answer(result.document["verdict"], labels, cut, plan, tensors)
+        known.setdefault(network, answer)
     first = next(iter(known.values())).channels
     joined = answer.channels | first
     overlap = f"{len(answer.channels & first) / len(joined):.2f}" if joined else "-"
     before = rates(program.source, pre, data, options.victim)
     after = rates(written, pre, data, options.victim) if written is not None else "- | -"
-    checked = verify(program.source, written).result if written is not None else "-"
-    said = f"{'= ' if again else ''}{answer.verdict} | {answer.labels} | {len(answer.channels)}"
+    checked = verify(program.source, written, plan, tensors).result if written is not None else "-"
+    said = f"{'= ' if carried else ''}{answer.verdict} | {answer.labels} | {len(answer.channels)}"
     return f"{said} | {overlap} | {before} | {after} | {checked}"
 
 
-def carried(program: Program, answer: Answer) -> Plan:
-    """The plan for another file of the same network."""
-    assert answer.plan is not None and answer.plan.silence is not None and answer.plan.weights is None, "retrained tensors have other names"
+def asked(options: argparse.Namespace) -> api.Settings:
+    """The settings of a run."""
+    return api.Settings(seed=options.seed, device="cpu", mode=options.mode, threads=options.threads, options={"effort": options.effort})
+
+
+def carry(program: Program, answer: Answer) -> tuple[Plan | None, dict[str, np.ndarray]] | None:
+    """The answer for another file of the same network, tensors told by their content; None where one tensor would have to become two."""
+    if answer.plan is None or answer.plan.silence is None:
+        return answer.plan, {}
+    index, found = wire.index(program.source), dict[str, np.ndarray]()
+    names = {retrained.digest(retrained.values(program.source, tensor)): name for name, tensor in index.items()}
+    entries = () if answer.plan.weights is None else answer.plan.weights.tensors
+    for entry in entries:
+        found.setdefault(names[entry.before], answer.tensors[entry.tensor])
+    if len(found) < len(entries):
+        return None
     sites = tuple(replace(entry, site=program.sites[place].value, kind=program.sites[place].kind) for place, entry in answer.cut)
-    return replace(answer.plan, original=program.sha256, silence=replace(answer.plan.silence, sites=sites))
+    weights = retrained.declare(program.source, found) if found else None
+    return replace(answer.plan, original=program.sha256, silence=replace(answer.plan.silence, sites=sites), weights=weights), found
 
 
 def digest(program: Program, pre: Preprocessing) -> str:

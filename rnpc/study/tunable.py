@@ -103,6 +103,13 @@ class Tunable:
                 changed[home.name] = new
         return changed
 
+    def towards(self, other: Tunable, part: float) -> Tunable:
+        """`other`, a fresh one of the same network, moved to the place on the line from this one (0) to where it was (1)."""
+        here, there = self.twin.state_dict(), other.twin.state_dict()
+        between = {name: torch.lerp(here[name], value, part) if value.is_floating_point() else value for name, value in there.items()}
+        other.twin.load_state_dict(between)
+        return other
+
     def values(self) -> Iterator[tuple[str, Tensor]]:
         """Names in the twin with their values, as the user's graph needs them."""
         parts = {name for norm in self.restored for name in (norm.weight, norm.bias)}

@@ -3,11 +3,12 @@
 What a way would cost on images that nobody looked at is guessed first: its `harm` is KL(original || hardened) in nats on strained copies of
 the images that the search sees (accuracy on these says nothing, they were fitted to). The cut as it is comes first; where it leaves too
 much or harms, it is repaired. Repairs start in the middle of the search's path: half of the cut is hardly missed by clean images, and the
-repair does the rest; only where that leaves too much is the whole cut repaired too. Where nothing may be retrained there are the smaller
-cuts, and the cut with gentler constants.
+repair does the rest; only where that leaves too much is the whole cut repaired too. Points on the line from the original to a repair take
+part as well: near the original harm grows with the square of the way, and the backdoor goes before its end. Where nothing may be retrained
+there are the smaller cuts, and the cut with gentler constants.
 
 Candidates are judged in the order of their harm until one breaks the bound, and the last that holds is taken: a fixed sequence, which keeps
-the level of 95 %. Only those take part that have far less harm than any with less left.
+the level of 95 %. Only those take part that leave clearly less than any with less harm.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 from rnpc.defenses.auto import battery, cut
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.defenses.auto.constants import settle
-from rnpc.defenses.auto.repair import Repaired, repair
+from rnpc.defenses.auto.repair import Repaired, partly, repair
 from rnpc.errors import InputRefused
 from rnpc.stats import drop_bound
 from rnpc.study.case import Case
@@ -35,8 +36,11 @@ from rnpc.twin.module import Edit
 
 COPIES = 4
 """Strained copies of each image that the search sees."""
-HARMLESS, LESS = 0.03, 0.5
-"""Harm (nats) of a cut that needs no repair; part of another's harm that is far less."""
+HARMLESS, LESS = 0.03, 0.03
+"""Harm (nats) of a cut that needs no repair; by how much (of 1) a candidate that harms more must leave less."""
+ALONG, BENT = (0.7, 0.49), 1.2
+"""Points of a repair's line: each has half of the harm of the next. What is measured there may be so many times the end's: on a line
+that leads through worse networks nothing is gentler."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,19 @@ class Ways:
                 self.refused.append(f"it was not repaired: {error.what}")
                 return
             if tuned.left.success <= most:
-                yield self.weighed(Candidate(channels, tuned, tuned.left))
+                end = self.weighed(Candidate(channels, tuned, tuned.left))
+                yield end
+                yield from (point for point in self.along(end, tuned) if point.left.success <= most)
             if tuned.left.success <= enough:
                 return
+
+    def along(self, end: Candidate, tuned: Repaired) -> Iterator[Candidate]:
+        """Points of the line to a repair; what they harm follows from its end, since copies of images that it was fitted to flatter it."""
+        for part in ALONG:
+            repaired = partly(self.case, self.suspect, tuned, end.channels, self.worked, part)
+            point = self.weighed(Candidate(end.channels, repaired, repaired.left))
+            if point.harm <= BENT * end.harm:
+                yield replace(point, harm=part**2 * end.harm)
 
     def starts(self) -> list[tuple[Channel, ...]]:
         """Channels that repairs start from: half of the path to the cut, then all of it; half of the whole path where no cut was chosen."""
@@ -134,12 +148,12 @@ def gathered(ways: Ways, enough: float, mended: bool) -> list[Candidate]:
 
 
 def in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those worth judging, in the order of their harm: each has far less than the next, which has less left."""
+    """Those worth judging, in the order of their harm: each leaves clearly less than those before it."""
     found = list[Candidate]()
-    for candidate in sorted(candidates, key=lambda c: (c.left.success, c.harm, len(c.channels))):
-        if not found or candidate.harm <= LESS * found[-1].harm:
+    for candidate in sorted(candidates, key=lambda c: (c.harm, c.left.success, len(c.channels))):
+        if not found or candidate.left.success <= found[-1].left.success - LESS:
             found.append(candidate)
-    return found[::-1]
+    return found
 
 
 def held(case: Case, candidates: Sequence[Candidate]) -> tuple[Candidate | None, float, float]:

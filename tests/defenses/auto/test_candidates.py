@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,8 +34,7 @@ def candidate(harm: float, lost: int, left: float) -> Candidate:
         ([candidate(0.1, 0, 0.1), candidate(0.01, 0, 0.5)], 0, 2),  # in whichever order they come
         ([candidate(0.01, 0, 0.5), candidate(0.1, 20, 0.3), candidate(1.0, 0, 0.0)], 0, 2),  # the third is not looked at any more
         ([candidate(0.01, 20, 0.5), candidate(0.1, 0, 0.0)], None, 1),
-        ([candidate(0.06, 20, 0.5), candidate(0.1, 0, 0.0)], 1, 1),  # not far gentler: it may not stand in the way
-        ([candidate(0.1, 0, 0.1), candidate(0.2, 0, 0.1)], 0, 1),  # no better
+        ([candidate(0.1, 0, 0.1), candidate(0.2, 0, 0.08)], 0, 1),  # hardly better
         ([candidate(0.2, 0, 0.3), candidate(0.1, 0, 0.1)], 1, 1),  # more left at more harm
     ],
 )
@@ -57,7 +57,7 @@ def test_the_last_in_turn_that_holds_is_taken(
 
 def test_those_in_turn_get_worse_for_clean_images_and_better_against_triggers() -> None:
     found = in_turn([candidate(h, 0, left) for h, left in ((0.1, 0.1), (0.04, 0.2), (0.03, 0.5), (0.01, 0.6), (0.2, 0.15))])
-    assert [(each.harm, each.left.success) for each in found] == [(0.01, 0.6), (0.04, 0.2), (0.1, 0.1)]
+    assert [(each.harm, each.left.success) for each in found] == [(0.01, 0.6), (0.03, 0.5), (0.04, 0.2), (0.1, 0.1)]
 
 
 def judged(channels: int, success: float) -> Judged:
@@ -78,7 +78,7 @@ def ways(case: Case, chosen: int | None = 4) -> Ways:
 @pytest.fixture(autouse=True)
 def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the battery says is left; harm grows with the channels; `starts`: what was repaired, `mended`: what is left after each."""
-    known: dict[str, Any] = {"left": 0.7, "starts": [], "mended": [0.3, 0.05], "harm": 0.01}
+    known: dict[str, Any] = {"left": 0.7, "starts": [], "mended": [0.3, 0.05], "harm": 0.01, "more": {0.7: 0.9, 0.49: 0.9}}
 
     def repair(case: Case, suspect: Suspect, channels: tuple[Channel, ...], worked: object, left: Found, enough: float) -> Repaired:
         known["starts"].append(len(channels))
@@ -88,7 +88,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Candidate(candidate.channels, candidate.repaired, candidate.left, known["harm"] * len(candidate.channels))
 
     monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(known["left"], "a probe", ()))
+
+    def partly(case: Case, suspect: Suspect, end: Repaired, channels: tuple[Channel, ...], worked: object, part: float) -> Repaired:
+        return Repaired(end.tunable, Found(end.left.success + known["more"][part], "", ()), 1)
+
     monkeypatch.setattr(candidates, "repair", repair)
+    monkeypatch.setattr(candidates, "partly", partly)
     monkeypatch.setattr(Ways, "weighed", weighed)
     monkeypatch.setattr(candidates, "settle", lambda case, channels, *_, **__: channels)
     return known
@@ -114,6 +119,26 @@ def test_repairs_start_in_the_middle_and_end_where_enough_is_gone(case: Case, to
 def test_a_repair_that_takes_less_than_half_away_is_none(case: Case, told: dict[str, Any]) -> None:
     told.update(mended=[0.6, 0.6])
     assert [each.repaired for each in gathered(ways(case, None), 0.1, True)] == [] and told["starts"] == [2]
+
+
+def test_points_of_a_repairs_line_take_part(case: Case, told: dict[str, Any]) -> None:
+    """In the order of the line, whatever is measured there; not those that leave too much, nor where the line leads through worse networks."""
+    told.update(mended=[0.05], more={0.7: 0.1, 0.49: 0.6})
+    found = gathered(ways(case), 0.1, True)
+    assert [round(each.left.success, 2) for each in found] == [0.7, 0.05, 0.15] and [round(each.harm, 4) for each in found[1:]] == [
+        0.02,
+        0.0098,
+    ]
+    assert [round(each.left.success, 2) for each in in_turn(found)] == [0.15, 0.05]
+    told.update(starts=[], more={0.7: 0.1, 0.49: 0.2})
+    assert [round(each.harm, 4) for each in gathered(ways(case), 0.1, True)[1:]] == [0.02, 0.0098, 0.0048]
+
+
+def test_a_line_through_worse_networks_has_no_points(case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    told.update(mended=[0.05], more={0.7: 0.1, 0.49: 0.1})
+    harms = iter([0.02, 0.02, 0.03, 0.021])
+    monkeypatch.setattr(Ways, "weighed", lambda ways, each: replace(each, harm=next(harms)))
+    assert [each.left.success for each in gathered(ways(case), 0.1, True)] == [0.7, 0.05, 0.05 + 0.1]
 
 
 def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,15 @@ def test_a_seed_repairs_the_same(case: Case) -> None:
     assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
+def test_a_part_of_the_way_leaves_more_than_all_of_it(case: Case) -> None:
+    suspect, before = suspect_in(case)
+    end = repair.repair(case, suspect, (), [], before, 1.0)
+    near = repair.partly(case, suspect, end, (), [], 0.1)
+    assert end.left.success < near.left.success <= before.success
+    whole = repair.partly(case, suspect, end, (), [], 1.0).tunable.tensors()
+    assert all(np.allclose(whole[name], value, atol=1e-6) for name, value in end.tunable.tensors().items())
+
+
 def test_the_triggers_found_in_between_join(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     suspect, before = suspect_in(case)
     shown: list[int] = []
