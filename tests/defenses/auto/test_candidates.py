@@ -122,7 +122,7 @@ def test_a_repair_that_takes_less_than_half_away_is_none(case: Case, told: dict[
 
 
 def test_points_of_a_repairs_line_take_part(case: Case, told: dict[str, Any]) -> None:
-    """In the order of the line, whatever is measured there; not those that leave too much, nor where the line leads through worse networks."""
+    """Their harm follows from the end, whatever is measured; not those that leave too much."""
     told.update(mended=[0.05], more={0.7: 0.1, 0.49: 0.6})
     found = gathered(ways(case), 0.1, True)
     assert [round(each.left.success, 2) for each in found] == [0.7, 0.05, 0.15] and [round(each.harm, 4) for each in found[1:]] == [
