@@ -9,20 +9,25 @@ where outputs have to be equal to the bit (or 1e-12 where a constant was divided
 output; normal weights in floats by onnxruntime, 1e-4.
 
 Speed: seconds of analysis and of the whole removal (30 % of the channels of every site) for a ResNet-50, for chains of 100, 1,000 and
-10,000 nodes, and for `--model`s; the best of three. The load of the machine is printed too.
+10,000 nodes, and for `--model`s; the best of three. Then `rnpc verify` of the ResNet-50, zeroed and removed, and `--help`, as whole
+processes. The load of the machine is printed too.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -31,9 +36,10 @@ from onnx.reference import ReferenceEvaluator
 
 from rnpc.passes.facts.channels import analyse
 from rnpc.passes.facts.sites import find_sites
+from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.remove import remove
 from rnpc.passes.rewrite.zero import write_zeros
-from rnpc.plan import Silence, silence
+from rnpc.plan import Mode, Plan, Silence, silence
 
 GRAPHS = Path(__file__).parent.parent / "tests" / "passes" / "rewrite" / "remove" / "graphs.py"
 
@@ -125,6 +131,32 @@ def speed(models: list[Path]) -> None:
         if before is not None:
             print(f"    ten times the nodes: analysis {took[0] / before[0]:.1f} times, removal {took[1] / before[1]:.1f} times the seconds")
         before = took
+    commands(network(resnet50()))
+
+
+def commands(model: ModelProto) -> None:
+    """Seconds of whole processes, best of three."""
+    source, edit = model.SerializeToString(), thirty_percent(model)
+    plan = Plan("hand", 0, hashlib.sha256(source).hexdigest(), "", edit)
+    with tempfile.TemporaryDirectory() as place:
+        original = Path(place) / "model.onnx"
+        original.write_bytes(source)
+        for mode in get_args(Mode):
+            made = Path(place) / f"{mode}.onnx"
+            made.write_bytes(apply(source, plan, mode=mode).data)
+            print(f"rnpc verify, ResNet-50 ({mode}): {process('verify', str(original), str(made)):.2f} s")
+    for name in ("apply", "verify"):
+        print(f"rnpc {name} --help: {process(name, '--help'):.2f} s")
+
+
+def process(*words: str) -> float:
+    """Best of three: seconds of a whole command."""
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([str(Path(sys.executable).with_name("rnpc")), *words], check=True, stdout=subprocess.DEVNULL)
+        best = min(best, time.perf_counter() - start)
+    return best
 
 
 def timed(name: str, model: ModelProto) -> tuple[float, float]:
