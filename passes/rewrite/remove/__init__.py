@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
+from rnpc.passes.canonical.inline import Inline
 from rnpc.passes.facts.channels import Facts, analyse
 from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite.check import check_silence
@@ -44,11 +45,11 @@ def remove(source: bytes, model: ModelProto, silence: Silence) -> RemoveResult:
     wanted = {entry.site: entry.channels for entry in silence.sites if entry.channels}
     if not wanted:
         return RemoveResult(source, [])
-    work = onnx.load_from_string(zeroed.data)
-    edits, kept = eliminate(work, wanted)
+    opened = Inline().run(onnx.load_from_string(zeroed.data))
+    edits, kept = eliminate(opened.model, wanted)
     if not edits:
         return RemoveResult(zeroed.data, zeroed.edits, kept)
-    return RemoveResult(work.SerializeToString(deterministic=True), [*zeroed.edits, *edits], kept)
+    return RemoveResult(opened.model.SerializeToString(deterministic=True), [*zeroed.edits, *opened.edits, *edits], kept)
 
 
 def eliminate(model: ModelProto, wanted: Wanted) -> tuple[list[dict[str, Any]], list[Kept]]:

@@ -11,6 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from rnpc.errors import InputRefused
+from rnpc.passes.facts.sites import find_sites
 from rnpc.passes.rewrite.remove import RemoveResult, remove
 from rnpc.passes.rewrite.zero import write_zeros
 from rnpc.passes.wire.walk import block
@@ -52,6 +53,35 @@ def test_zeros_go_and_nothing_else_changes(make: Make, plan_of: PlanOf, same: Sa
         t.name for t in model.graph.initializer
     ] and after.metadata_props == model.metadata_props
     assert not result.kept and [e["kind"] for e in result.edits] == ["zero", "set", "remove", "cut", "cut", "cut"]
+
+
+FUNCTION = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]> g (float[N,3,6,6] x) => (float[N,2] y) {
+    a = my.Block (x, w0, b0) last = my.Block (a, w1, b1) p = GlobalMaxPool (last) f = Flatten (p) y = Gemm (f, head)
+}
+<domain: "my", opset_import: ["" : 17]> Block (i, s, t) => (o) { c = Conv (i, s, t) o = Relu (c) }"""
+
+
+def test_channels_go_inside_local_functions(plan_of: PlanOf, same: Same) -> None:
+    """It raised KeyError: the site has no name in a graph whose functions are not written out."""
+    model = onnx.parser.parse_model(FUNCTION)
+    model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in {**TENSORS, "w1": whole(4, 5, 1, 1), "b1": whole(4)}.items())
+    result = same(model, plan_of(model, {find_sites(model)[0].value: {1: 0.0, 4: 0.5}}))
+    assert dims(result) == {"w0": [3, 3, 1, 1], "b0": [3], "w1": [4, 3, 1, 1], "b1": [4], "head": [4, 2]} and not result.kept
+    after = onnx.load_from_string(result.data)
+    assert not after.functions and [node.op_type for node in after.graph.node][:4] == ["Conv", "Relu", "Conv", "Relu"]
+    assert [edit["function"] for edit in result.edits if edit["kind"] == "inline"] == ["Block", "Block"]
+    onnx.checker.check_model(after, full_check=True)
+
+
+def test_functions_stay_where_nothing_goes(plan_of: PlanOf, same: Same) -> None:
+    model = onnx.parser.parse_model(
+        FUNCTION.replace("last = my.Block (a, w1, b1)", "u = Conv (x, v) m = Add (a, u) last = my.Block (m, w1, b1)")
+    )
+    tensors = {**TENSORS, "w1": whole(4, 5, 1, 1), "b1": whole(4), "v": whole(5, 3, 1, 1)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+    site = find_sites(model)[0]
+    result = same(model, plan_of(model, {site.value: {1: 0.0}}))
+    assert len(onnx.load_from_string(result.data).functions) == 1 and len(result.kept) == 1
 
 
 def test_unknown_fields_survive(make: Make, plan_of: PlanOf) -> None:
