@@ -17,6 +17,7 @@ DETECTORS: Catalogue[Detector] = Catalogue(
         "generators": Entry(
             "rnpc.detectors.generators:Generators", "a small generator for each label: changes that differ from image to image"
         ),
+        "families": Entry("rnpc.detectors.families:Families", "patches that anyone might use, shown as they are"),
         "mm-bd": Entry("rnpc.detectors.mmbd:MmBd", "margins over noise images, with a p-value"),
     },
 )

@@ -1,28 +1,39 @@
-"""The verdict of two witnesses: what triggers cost, and what a cut takes away, how far scores can be driven, or what generators reach.
+"""The verdict of two witnesses: what triggers cost, and what a cut takes away, how far scores can be driven, or what patches and generators
+reach.
 
-The triggers look at every label. Where they accuse one, or leave a doubt, the defense is asked first: a backdoor is the work of a few
-channels, natural features are shared by many, so that a cut which takes most of the trigger's strength away within the accuracy budget is
-the second witness. Where it does not, MM-BD looks (margins over noise, no image, no trigger), then generators (changes that differ from
-image to image, at a budget too small for natural features). Two that name one label convict. Where the triggers accuse nobody, both are
-asked: `clean` needs all to see nothing, and one alone is `inconclusive`, whatever it says.
+The triggers look at every label, and so do patches that anyone might use (as they are, nothing is fitted). Where one of them accuses a
+label or leaves a doubt, the defense is asked: a backdoor is the work of a few channels, natural features are shared by many, so that a cut
+which takes most of the trigger's strength away within the accuracy budget is the second witness. Where it does not, patches and triggers
+that name one label convict it; else MM-BD looks (margins over noise, no image, no trigger), then generators (changes that differ from image
+to image, at a budget too small for natural features): one that names the label convicts. Where nobody is accused, these two are asked:
+`clean` needs all to see nothing, and one alone is `inconclusive`, whatever it says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 from rnpc.detectors.base import Detection, Detector, Verdict
+from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
+from rnpc.speed import side_by_side
 from rnpc.study.case import Case
+from rnpc.study.forms import PIXELS
+from rnpc.study.inversion import Aim, Effort, invert, success
 
 LONE = 0.003
 """Largest p-value of MM-BD that keeps a model from being called clean although triggers see nothing. Its published 0.05 would call one
 model of twenty that; strong backdoors lie below 0.003 (docs/method.md)."""
 AGREE = 0.05
 """Largest p-value that counts where it names the label that triggers name."""
+EFFORT = Effort(230, 24)
+"""Of triggers for a label that the race left early: what its last labels get."""
+AGREED = "families_agree"
+"""Number: 1 where patches and triggers name one label."""
 CUT = "a few channels carry most of that trigger's strength, as they do in a backdoor"
 NO_CUT = "no cut within the accuracy budget takes most of that trigger's strength away, as one does from a backdoor"
 
@@ -39,23 +50,32 @@ class Witnesses(Detector):
 
     def detect(self, case: Case) -> Detection:
         """Who is suspected. `doubt` asks the defense for its testimony."""
-        first = Triggers(self.effort).detect(case)
-        if first.verdict == "backdoored" or first.doubt:
-            return replace(first, verdict="inconclusive", doubt=True)
+        first, patches = Triggers(self.effort).detect(case), Families().detect(case)
+        found = joined(first, patches, first.verdict, "families")
+        suspected = first.verdict == "backdoored" or first.doubt
+        both = suspected and patches.verdict == "backdoored" and first.suspects[0].label == patches.suspects[0].label
+        if both or (patches.verdict == "backdoored" and not suspected):
+            found = replace(with_patch(case, found, patches), numbers={**found.numbers, AGREED: float(both)})
+        if suspected:
+            return replace(found, verdict="inconclusive", doubt=True)
+        if patches.verdict == "backdoored":
+            return replace(found, verdict="inconclusive", doubt=True, suspects=patches.suspects)
         second, third = self.second().detect(case), Generators().detect(case)
-        both = joined(joined(first, second, first.verdict, "mm_bd"), third, first.verdict, "generators")
+        found = joined(joined(found, second, first.verdict, "mm_bd"), third, first.verdict, "generators")
         if first.verdict == "inconclusive":
-            return both
+            return found
         low = any(suspect.p_value is not None and suspect.p_value <= LONE for suspect in second.suspects)
         named = third.suspects if third.verdict == "backdoored" else second.suspects if low else ()
         failed = "inconclusive" in (second.verdict, third.verdict)
-        return replace(both, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
+        return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
 
     def reconsider(self, case: Case, detection: Detection, confirmed: bool) -> Detection:
         """With what the cut said."""
         if confirmed:
             return replace(detection, verdict="backdoored", reasons=(*detection.reasons, CUT))
         asked = replace(detection, reasons=(*detection.reasons, NO_CUT))
+        if detection.numbers.get(AGREED):
+            return replace(asked, verdict="backdoored", doubt=False)
         label, second = detection.suspects[0].label, self.second().detect(case)
         named = {suspect.label for suspect in second.suspects if suspect.p_value is not None and suspect.p_value <= AGREE}
         asked = joined(asked, second, "backdoored" if label in named else "inconclusive", "mm_bd")
@@ -68,6 +88,16 @@ class Witnesses(Detector):
     def second(self) -> MmBd:
         """MM-BD at this effort."""
         return MmBd(images=4, steps=120) if self.effort == "quick" else MmBd()
+
+
+def with_patch(case: Case, found: Detection, patches: Detection) -> Detection:
+    """With the patch that was seen among the triggers, and with searched ones for its label, so that a cut can be asked."""
+    label, known = patches.suspects[0].label, {(trigger.label, trigger.form) for trigger in found.triggers}
+    jobs = [partial(invert, case, Aim(label, form, case.seed), EFFORT) for form in PIXELS if (label, form) not in known]
+    made = side_by_side(jobs, case.device)
+    reached = [success(case.subject, trigger, case.choose) for trigger in made]
+    triggers = (*found.triggers, *made, *patches.triggers)
+    return replace(found, triggers=triggers, reached=(*found.reached, *reached, *patches.reached))
 
 
 def joined(first: Detection, second: Detection, verdict: Verdict, prefix: str) -> Detection:

@@ -15,8 +15,12 @@ CHEAP = 0.75
 
 
 def costs_of(triggers: Sequence[Inverted]) -> dict[tuple[int, str], float]:
-    """The costs of triggers."""
-    return {(trigger.label, trigger.form): trigger.cost for trigger in triggers}
+    """The costs of triggers: of several for one label in one form the least."""
+    found = dict[tuple[int, str], float]()
+    for trigger in triggers:
+        key = trigger.label, trigger.form
+        found[key] = min(trigger.cost, found.get(key, trigger.cost))
+    return found
 
 
 def compared(costs: Costs, label: int) -> tuple[dict[str, float], dict[str, float], tuple[str, ...]]:

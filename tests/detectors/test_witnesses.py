@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from rnpc.detectors import witnesses
 from rnpc.detectors.base import Accused, Detection, Verdict
+from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
@@ -15,7 +17,8 @@ from rnpc.detectors.witnesses import AGREE, CUT, LONE, NO_CUT, Witnesses
 from rnpc.errors import UsageError
 from rnpc.panel import Table
 from rnpc.study.case import Case
-from rnpc.study.inversion import NEXT
+from rnpc.study.forms import Change
+from rnpc.study.inversion import NEXT, Effort, Inverted
 
 PICTURE = Table("evidence", ("label",), ((1,),))
 ACCUSES = Detection("backdoored", (Accused(1, 9.0),), ("cheap",), {"ratio": 0.1}, panels=(PICTURE,))
@@ -30,12 +33,18 @@ def margins(label: int, p: float) -> Detection:
     return Detection(verdict, (Accused(label, 3.0, p),), (f"p = {p}",), {"p_value": p}, panels=(PICTURE,))
 
 
+PATCH = Inverted(1, "patch", 4.0, Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)))
+QUIET = Detection("clean", (Accused(0, 1.0),), ("no patch",), {"success": 0.05})
+SEEN = Detection("backdoored", (Accused(1, 20.0),), ("a patch",), {"success": 0.99}, triggers=(PATCH,), reached=(0.99,))
 SILENT = Detection("clean", (Accused(0, 1.0),), ("nothing drawn",), {"success": 0.1})
 FOUND = Detection("backdoored", (Accused(1, 50.0),), ("drawn",), {"success": 0.9})
 
 
-def say(monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | None, third: Detection = SILENT) -> None:
+def say(
+    monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | None, third: Detection = SILENT, patches: Detection = QUIET
+) -> None:
     """What the witnesses say; None: the second one must not be asked."""
+    monkeypatch.setattr(Families, "detect", lambda detector, case: patches)
     monkeypatch.setattr(Generators, "detect", lambda detector, case: third)
 
     def asked(detector: MmBd, case: Case) -> Detection:
@@ -50,7 +59,12 @@ def say(monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | N
 def test_a_suspicion_asks_for_the_cut_first(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
     say(monkeypatch, first, None)
     found = Witnesses().detect(case)
-    assert found.verdict == "inconclusive" and found.doubt and found.suspects == first.suspects and found.reasons == first.reasons
+    assert (
+        found.verdict == "inconclusive"
+        and found.doubt
+        and found.suspects == first.suspects
+        and found.reasons == (*first.reasons, "no patch")
+    )
 
 
 @pytest.mark.parametrize("first", [ACCUSES, replace(UNSURE, doubt=True)])
@@ -79,7 +93,7 @@ def test_without_the_cut_the_margins_must_name_the_same_label(
     found = Witnesses().reconsider(case, Witnesses().detect(case), False)
     assert found.verdict == verdict and found.suspects == ACCUSES.suspects and not found.doubt
     drawn = () if verdict == "backdoored" else SILENT.reasons  # who is convicted by two needs no third
-    assert found.reasons == ("cheap", NO_CUT, *second.reasons, *drawn)
+    assert found.reasons == ("cheap", "no patch", NO_CUT, *second.reasons, *drawn)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,33 @@ def test_a_clean_word_of_the_triggers_needs_the_generators_too(
     say(monkeypatch, ACQUITS, second, third)
     found = Witnesses().detect(case)
     assert found.verdict == verdict and [each.label for each in found.suspects] == [suspect] and not found.doubt
-    assert found.reasons == ("alike", *second.reasons, *third.reasons)
+    assert found.reasons == ("alike", "no patch", *second.reasons, *third.reasons)
+
+
+@pytest.mark.parametrize("first", [ACQUITS, UNSURE])
+def test_a_patch_that_works_asks_for_the_cut_whatever_triggers_say(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
+    """CL's grids in four corners cost as much as a natural feature, and were called clean."""
+    say(monkeypatch, first, margins(2, 0.8), patches=SEEN)
+    monkeypatch.setattr(witnesses, "EFFORT", Effort(6, 8))
+    found = Witnesses().detect(case)
+    assert found.verdict == "inconclusive" and found.doubt and found.suspects[0].label == 1
+    assert [(t.label, t.form) for t in found.triggers] == [(1, "additive"), (1, "patch"), (1, "patch")] and len(found.reached) == 3
+    assert Witnesses().reconsider(case, found, True).verdict == "backdoored"
+    assert Witnesses().reconsider(case, found, False).verdict == "inconclusive"  # one alone convicts nobody
+    say(monkeypatch, first, margins(1, 0.01), patches=SEEN)
+    assert Witnesses().reconsider(case, found, False).verdict == "backdoored"
+
+
+def test_patches_and_triggers_that_name_one_label_convict(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, ACCUSES, None, patches=SEEN)
+    found = Witnesses().detect(case)
+    assert found.doubt and found.triggers[-1] is PATCH
+    said = Witnesses().reconsider(case, found, False)
+    assert said.verdict == "backdoored" and not said.doubt and said.reasons == ("cheap", "a patch", NO_CUT)
+    say(monkeypatch, ACCUSES, margins(2, 0.8), patches=replace(SEEN, suspects=(Accused(2, 9.0),)))
+    other = Witnesses().detect(case)
+    assert other.suspects == ACCUSES.suspects and other.triggers == ()
+    assert Witnesses().reconsider(case, other, False).verdict == "inconclusive"
 
 
 def test_margins_cannot_name_the_label_after_an_images_own(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +180,7 @@ def test_a_clean_word_of_the_triggers_needs_the_other_one(
     say(monkeypatch, ACQUITS, second)
     found = Witnesses().detect(case)
     assert found.verdict == verdict and [each.label for each in found.suspects] == [suspect] and not found.doubt
-    assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", *second.reasons, "nothing drawn")
+    assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", "no patch", *second.reasons, "nothing drawn")
 
 
 @pytest.mark.parametrize(("first", "label"), [(ACCUSES, 1), (ACQUITS, 2)])
@@ -159,13 +199,17 @@ def test_triggers_that_cannot_tell_stay_inconclusive(case: Case, monkeypatch: py
     say(monkeypatch, UNSURE, second)
     found = Witnesses().detect(case)
     assert found.verdict == "inconclusive" and not found.doubt and found.suspects == UNSURE.suspects
-    assert found.reasons == ("in between", *second.reasons, "nothing drawn")
+    assert found.reasons == ("in between", "no patch", *second.reasons, "nothing drawn")
 
 
 def test_the_evidence_of_both_is_shown(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, replace(ACQUITS, panels=(PICTURE,)), margins(2, 0.5))
     found = Witnesses().detect(case)
-    assert found.numbers == {"ratio": 1.0, "mm_bd_p_value": 0.5, "generators_success": 0.1} and found.panels == (PICTURE, PICTURE)
+    assert found.numbers == {"ratio": 1.0, "families_success": 0.05, "mm_bd_p_value": 0.5, "generators_success": 0.1}
+    assert found.panels == (
+        PICTURE,
+        PICTURE,
+    )
 
 
 def test_the_effort_is_that_of_both() -> None:
