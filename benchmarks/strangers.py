@@ -169,9 +169,9 @@ def counted(rate: Rate) -> list[float]:
 
 
 HEAD = [
-    "| model | target | seed | verdict | label | ratio | MM-BD p | generator (next) | channels | tensors | CA before "
+    "| model | target | seed | verdict | label | ratio | patch (next) | MM-BD p | generator (next) | channels | tensors | CA before "
     "| CA after (95 %) | ASR before | ASR after (95 %) | left | natural | exit | s |",
-    "|" + " --- |" * 18,
+    "|" + " --- |" * 19,
 ]
 
 
@@ -181,16 +181,16 @@ def row(run: dict[str, Any]) -> str:
     label = ", ".join("next" if t["index"] is None else str(t["index"]) for t in run["target_labels"]) or "-"
     cells = [
         run["model"], "-" if run["target"] is None else run["target"], run["seed"], run["verdict"], label, short(evidence.get("ratio")),
-        short(evidence.get("mm_bd_p_value")), drawn(evidence), (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
+        both(evidence, "families"), short(evidence.get("mm_bd_p_value")), both(evidence, "generators"), (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
         share(run["before"].get("ca")), bounds(after.get("ca")), share(run["before"].get("asr")), bounds(after.get("asr")),
         short(left.get("success")), short(left.get("natural")), run["exit"], run["seconds"],
     ]  # fmt: skip
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def drawn(evidence: dict[str, Any]) -> str:
-    """Success of the first and the next label's generator."""
-    first, second = (evidence.get(f"generators_{name}") for name in ("success", "success_second"))
+def both(evidence: dict[str, Any], witness: str) -> str:
+    """What a witness reached for its first and its next label."""
+    first, second = (evidence.get(f"{witness}_{name}") for name in ("success", "success_second"))
     return "-" if first is None else f"{short(first)} ({short(second)})"
 
 
