@@ -181,7 +181,8 @@ def row(run: dict[str, Any]) -> str:
     label = ", ".join("next" if t["index"] is None else str(t["index"]) for t in run["target_labels"]) or "-"
     cells = [
         run["model"], "-" if run["target"] is None else run["target"], run["seed"], run["verdict"], label, short(evidence.get("ratio")),
-        both(evidence, "families"), short(evidence.get("mm_bd_p_value")), both(evidence, "generators"), (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
+        both(evidence, "families"), short(evidence.get("mm_bd_p_value")), both(evidence, "generators"),
+        (run.get("pruned") or {}).get("channels", "-"), run.get("retrained", "-"),
         share(run["before"].get("ca")), bounds(after.get("ca")), share(run["before"].get("asr")), bounds(after.get("asr")),
         short(left.get("success")), short(left.get("natural")), run["exit"], run["seconds"],
     ]  # fmt: skip
