@@ -2,11 +2,12 @@
 reach.
 
 The triggers look at every label, and so do patches that anyone might use (as they are, nothing is fitted). Where one of them accuses a
-label or leaves a doubt, the defense is asked: a backdoor is the work of a few channels, natural features are shared by many, so that a cut
-which takes most of the trigger's strength away within the accuracy budget is the second witness. Where it does not, patches and triggers
-that name one label convict it; else MM-BD looks (margins over noise, no image, no trigger), then generators (changes that differ from image
-to image, at a budget too small for natural features): one that names the label convicts. Where nobody is accused, these two are asked:
-`clean` needs all to see nothing, and one alone is `inconclusive`, whatever it says.
+label or leaves a doubt, the defense is asked: a backdoor is the work of a few channels, natural features are shared by many, so that a
+cut which takes most of the trigger's strength away within the accuracy budget is the second witness. Where it does not, patches and
+triggers that name one label convict it, and so does a patch that sends nearly all images there and hardly any elsewhere; else MM-BD looks
+(margins over noise, no image, no trigger), then generators (changes that differ from image to image, at a budget too small for natural
+features): one that names the label convicts. Where nobody is accused, these two are asked: `clean` needs all to see nothing, and one
+alone is `inconclusive`, whatever it says.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ AGREE = 0.05
 """Largest p-value that counts where it names the label that triggers name."""
 EFFORT = Effort(230, 24)
 """Of triggers for a label that the race left early: what its last labels get."""
-AGREED = "families_agree"
-"""Number: 1 where patches and triggers name one label."""
+CONVICT = "families_convict"
+"""Number: 1 where patches convict, with the triggers or alone."""
+SURE, BESIDE = 0.95, 0.10
+"""Least success of a patch that convicts alone, and the largest of any patch for another label. In sound models no label reaches more than
+0.14 (docs/method.md)."""
+BEYOND = "no sound model that was measured follows any of these patches by more than 14%"
 CUT = "a few channels carry most of that trigger's strength, as they do in a backdoor"
 NO_CUT = "no cut within the accuracy budget takes most of that trigger's strength away, as one does from a backdoor"
 
@@ -55,7 +60,7 @@ class Witnesses(Detector):
         suspected = first.verdict == "backdoored" or first.doubt
         both = suspected and patches.verdict == "backdoored" and first.suspects[0].label == patches.suspects[0].label
         if both or (patches.verdict == "backdoored" and not suspected):
-            found = replace(with_patch(case, found, patches), numbers={**found.numbers, AGREED: float(both)})
+            found = replace(with_patch(case, found, patches), numbers={**found.numbers, CONVICT: float(both or sure(patches))})
         if suspected:
             return replace(found, verdict="inconclusive", doubt=True)
         if patches.verdict == "backdoored":
@@ -74,8 +79,8 @@ class Witnesses(Detector):
         if confirmed:
             return replace(detection, verdict="backdoored", reasons=(*detection.reasons, CUT))
         asked = replace(detection, reasons=(*detection.reasons, NO_CUT))
-        if detection.numbers.get(AGREED):
-            return replace(asked, verdict="backdoored", doubt=False)
+        if detection.numbers.get(CONVICT):
+            return replace(asked, verdict="backdoored", reasons=(*asked.reasons, BEYOND), doubt=False)
         label, second = detection.suspects[0].label, self.second().detect(case)
         named = {suspect.label for suspect in second.suspects if suspect.p_value is not None and suspect.p_value <= AGREE}
         asked = joined(asked, second, "backdoored" if label in named else "inconclusive", "mm_bd")
@@ -88,6 +93,11 @@ class Witnesses(Detector):
     def second(self) -> MmBd:
         """MM-BD at this effort."""
         return MmBd(images=4, steps=120) if self.effort == "quick" else MmBd()
+
+
+def sure(patches: Detection) -> bool:
+    """Whether a patch is beyond doubt: a trigger that works, seen on images that it was not made for, and no other label answers."""
+    return patches.numbers["success"] >= SURE and patches.numbers["success_second"] <= BESIDE
 
 
 def with_patch(case: Case, found: Detection, patches: Detection) -> Detection:

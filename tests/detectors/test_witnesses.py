@@ -13,7 +13,7 @@ from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
-from rnpc.detectors.witnesses import AGREE, CUT, LONE, NO_CUT, Witnesses
+from rnpc.detectors.witnesses import AGREE, BEYOND, CUT, LONE, NO_CUT, Witnesses
 from rnpc.errors import UsageError
 from rnpc.panel import Table
 from rnpc.study.case import Case
@@ -35,7 +35,9 @@ def margins(label: int, p: float) -> Detection:
 
 PATCH = Inverted(1, "patch", 4.0, Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)))
 QUIET = Detection("clean", (Accused(0, 1.0),), ("no patch",), {"success": 0.05})
-SEEN = Detection("backdoored", (Accused(1, 20.0),), ("a patch",), {"success": 0.99}, triggers=(PATCH,), reached=(0.99,))
+SEEN = Detection(
+    "backdoored", (Accused(1, 20.0),), ("a patch",), {"success": 0.99, "success_second": 0.11}, triggers=(PATCH,), reached=(0.99,)
+)
 SILENT = Detection("clean", (Accused(0, 1.0),), ("nothing drawn",), {"success": 0.1})
 FOUND = Detection("backdoored", (Accused(1, 50.0),), ("drawn",), {"success": 0.9})
 
@@ -145,12 +147,24 @@ def test_a_patch_that_works_asks_for_the_cut_whatever_triggers_say(case: Case, m
     assert Witnesses().reconsider(case, found, False).verdict == "backdoored"
 
 
+@pytest.mark.parametrize(
+    ("success", "second", "verdict"), [(0.95, 0.1, "backdoored"), (0.94, 0.0, "inconclusive"), (1.0, 0.11, "inconclusive")]
+)
+def test_a_patch_beyond_doubt_convicts_alone(
+    case: Case, monkeypatch: pytest.MonkeyPatch, success: float, second: float, verdict: Verdict
+) -> None:
+    seen = replace(SEEN, numbers={"success": success, "success_second": second})
+    say(monkeypatch, ACQUITS, margins(2, 0.8), patches=seen)
+    monkeypatch.setattr(witnesses, "EFFORT", Effort(6, 8))
+    assert Witnesses().reconsider(case, Witnesses().detect(case), False).verdict == verdict
+
+
 def test_patches_and_triggers_that_name_one_label_convict(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ACCUSES, None, patches=SEEN)
     found = Witnesses().detect(case)
     assert found.doubt and found.triggers[-1] is PATCH
     said = Witnesses().reconsider(case, found, False)
-    assert said.verdict == "backdoored" and not said.doubt and said.reasons == ("cheap", "a patch", NO_CUT)
+    assert said.verdict == "backdoored" and not said.doubt and said.reasons == ("cheap", "a patch", NO_CUT, BEYOND)
     say(monkeypatch, ACCUSES, margins(2, 0.8), patches=replace(SEEN, suspects=(Accused(2, 9.0),)))
     other = Witnesses().detect(case)
     assert other.suspects == ACCUSES.suspects and other.triggers == ()
