@@ -77,7 +77,7 @@ def test_no_way_of_imports_leads_to_the_attacks() -> None:
 def test_nothing_is_loaded_at_run_time() -> None:
     lines = ["import sys", *(f"import {module}" for module in sorted(deciding()))]
     lines.append(f"print(*[m for m in sys.modules if m.startswith({SEEING!r})])")
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, cwd=ROOT.parent)
+    done = subprocess.run([sys.executable, "-P", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, cwd=ROOT.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 

@@ -110,8 +110,8 @@ def test_only_processes_of_our_own_keep_memory() -> None:
 
 
 def python(code: str, *arguments: str) -> str:
-    """Standard output of a fresh interpreter outside the checkout."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT.parent, check=False)
+    """Standard output of a fresh interpreter that does not look where it stands: a checkout may be called rnpc."""
+    done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT.parent, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
