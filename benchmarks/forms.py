@@ -185,14 +185,15 @@ def asked(options: argparse.Namespace) -> api.Settings:
 
 
 def carry(program: Program, answer: Answer) -> tuple[Plan | None, dict[str, np.ndarray]] | None:
-    """The answer for another file of the same network, tensors told by their content; None where one tensor would have to become two."""
+    """The answer for another file of the network, tensors told by their content; None where one is not stored as such, or would be two."""
     if answer.plan is None or answer.plan.silence is None:
         return answer.plan, {}
     index, found = wire.index(program.source), dict[str, np.ndarray]()
     names = {retrained.digest(retrained.values(program.source, tensor)): name for name, tensor in index.items()}
     entries = () if answer.plan.weights is None else answer.plan.weights.tensors
     for entry in entries:
-        found.setdefault(names[entry.before], answer.tensors[entry.tensor])
+        if entry.before in names:
+            found.setdefault(names[entry.before], answer.tensors[entry.tensor])
     if len(found) < len(entries):
         return None
     sites = tuple(replace(entry, site=program.sites[place].value, kind=program.sites[place].kind) for place, entry in answer.cut)

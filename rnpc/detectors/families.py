@@ -23,6 +23,7 @@ from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Inverted
+from rnpc.study.probes import Probe, checkered
 from rnpc.study.show import named
 from rnpc.study.subject import Split
 
@@ -38,28 +39,18 @@ CAPTION = (
 )
 
 
-@dataclass(frozen=True)
-class Patch:
-    """A change, what it is called, and how many pixels it hides."""
-
-    name: str
-    change: Change
-    pixels: float
-
-
-def patches(shape: torch.Size, device: torch.device) -> Iterator[Patch]:
+def patches(shape: torch.Size, device: torch.device) -> Iterator[Probe]:
     """Every patch for images of this shape [C, H, W]."""
     channels, height, width = shape
     unit = min(height, width) / STEPS
     for side in sorted({max(1, round(unit * part)) for part in SIDES}):
         for where, corners in placed(height, width, side, max(1, round(unit))).items():
             mask, board = torch.zeros(2, 1, 1, height, width, device=device)
-            steps = torch.arange(side, device=device)
             for top, left in corners:
                 mask[..., top : top + side, left : left + side] = 1.0
-                board[..., top : top + side, left : left + side] = ((steps[:, None] + steps) % 2 == 0).float()
+                board[..., top : top + side, left : left + side] = checkered(side, device)
             for name, shown in patterns(mask, board, channels):
-                yield Patch(f"{name} {side} x {side} {where}", Change(1 - mask, shown), float(mask.sum()))
+                yield Probe(f"{name} {side} x {side} {where}", Change(1 - mask, shown))
 
 
 def placed(height: int, width: int, side: int, inset: int) -> dict[str, list[tuple[int, int]]]:
@@ -86,7 +77,7 @@ class Best:
     """A label's best patch and its success; the smallest of equals."""
 
     success: float
-    patch: Patch | None = None
+    patch: Probe | None = None
 
     @property
     def name(self) -> str:
@@ -118,7 +109,7 @@ class Families(Detector):
             suspects=(Accused(order[0], top.success / max(second.success, 0.01)),),
             reasons=(said,),
             numbers={"success": top.success, "success_second": second.success},
-            triggers=(Inverted(order[0], "patch", top.patch.pixels, top.patch.change),) if guilty and top.patch is not None else (),
+            triggers=(as_trigger(order[0], top.patch),) if guilty and top.patch is not None else (),
             reached=(top.success,) if guilty else (),
             panels=(Table("Patches as they are", ("label", "name", "best patch", "success"), rows, CAPTION, (), (0,) if guilty else ()),),
         )
@@ -133,6 +124,11 @@ class Families(Detector):
                 if label in found and success > found[label].success:
                     found[label] = Best(success, patch)
         return found
+
+
+def as_trigger(label: int, patch: Probe) -> Inverted:
+    """The patch as a trigger, which costs the pixels that it hides."""
+    return Inverted(label, "patch", float((1 - patch.change.keep).sum()), patch.change)
 
 
 def reached(case: Case, data: Split, change: Change) -> dict[int, float]:

@@ -13,7 +13,6 @@ alone is `inconclusive`, whatever it says.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import ClassVar
 
 from rnpc.detectors.base import Detection, Detector, Verdict
@@ -21,18 +20,16 @@ from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
-from rnpc.speed import side_by_side
+from rnpc.detectors.triggers.race import PACES, Pace, Race
 from rnpc.study.case import Case
 from rnpc.study.forms import PIXELS
-from rnpc.study.inversion import Aim, Effort, invert, success
+from rnpc.study.inversion import success
 
 LONE = 0.003
 """Largest p-value of MM-BD that keeps a model from being called clean although triggers see nothing. Its published 0.05 would call one
 model of twenty that; strong backdoors lie below 0.003 (docs/method.md)."""
 AGREE = 0.05
 """Largest p-value that counts where it names the label that triggers name."""
-EFFORT = Effort(230, 24)
-"""Of triggers for a label that the race left early: what its last labels get."""
 CONVICT = "families_convict"
 """Number: 1 where patches convict, with the triggers or alone."""
 SURE, BESIDE = 0.95, 0.10
@@ -60,7 +57,9 @@ class Witnesses(Detector):
         suspected = first.verdict == "backdoored" or first.doubt
         both = suspected and patches.verdict == "backdoored" and first.suspects[0].label == patches.suspects[0].label
         if both or (patches.verdict == "backdoored" and not suspected):
-            found = replace(with_patch(case, found, patches), numbers={**found.numbers, CONVICT: float(both or sure(patches))})
+            found = replace(
+                with_patch(case, found, patches, PACES[self.effort]), numbers={**found.numbers, CONVICT: float(both or sure(patches))}
+            )
         if suspected:
             return replace(found, verdict="inconclusive", doubt=True)
         if patches.verdict == "backdoored":
@@ -100,14 +99,16 @@ def sure(patches: Detection) -> bool:
     return patches.numbers["success"] >= SURE and patches.numbers["success_second"] <= BESIDE
 
 
-def with_patch(case: Case, found: Detection, patches: Detection) -> Detection:
-    """With the patch that was seen among the triggers, and with searched ones for its label, so that a cut can be asked."""
+def with_patch(case: Case, found: Detection, patches: Detection, pace: Pace) -> Detection:
+    """With the patch that was seen among the triggers, and with searched ones for its label, so that a cut can be asked: where the race
+    left that label early, with the effort of its last ones."""
     label, known = patches.suspects[0].label, {(trigger.label, trigger.form) for trigger in found.triggers}
-    jobs = [partial(invert, case, Aim(label, form, case.seed), EFFORT) for form in PIXELS if (label, form) not in known]
-    made = side_by_side(jobs, case.device)
-    reached = [success(case.subject, trigger, case.choose) for trigger in made]
-    triggers = (*found.triggers, *made, *patches.triggers)
-    return replace(found, triggers=triggers, reached=(*found.reached, *reached, *patches.reached))
+    race = Race(case, [form for form in PIXELS if (label, form) not in known], [label])
+    for each in pace.rounds:
+        race.go([label], each.effort)
+    made = tuple(race.found.values())
+    reached = (success(case.subject, trigger, case.choose) for trigger in made)
+    return replace(found, triggers=(*found.triggers, *made, *patches.triggers), reached=(*found.reached, *reached, *patches.reached))
 
 
 def joined(first: Detection, second: Detection, verdict: Verdict, prefix: str) -> Detection:

@@ -76,13 +76,18 @@ def squares(shape: torch.Size, spot: tuple[int, int], device: torch.device) -> I
         mask = torch.zeros(1, 1, height, width, device=device)
         mask[..., top : top + size, left : left + size] = 1.0
         board = torch.zeros_like(mask)
-        steps = torch.arange(size, device=device)
-        board[..., top : top + size, left : left + size] = ((steps[:, None] + steps) % 2 == 0).float()[: height - top, : width - left]
+        board[..., top : top + size, left : left + size] = checkered(size, device)[: height - top, : width - left]
         for name, pattern in (("white", mask), ("black", torch.zeros_like(mask)), ("checker", board)):
             yield f"{name} {size} x {size}", Change(1 - mask, pattern.expand(1, channels, -1, -1))
         if channels == 3:
             for name, colour in (("yellow", (1.0, 1.0, 0.0)), ("red", (1.0, 0.0, 0.0)), ("blue", (0.0, 0.0, 1.0))):
                 yield f"{name} {size} x {size}", Change(1 - mask, mask * torch.tensor(colour, device=device).view(1, 3, 1, 1))
+
+
+def checkered(size: int, device: torch.device) -> Tensor:
+    """A checkerboard [size, size] of ones and zeros, a one in the first corner."""
+    steps = torch.arange(size, device=device)
+    return ((steps[:, None] + steps) % 2 == 0).float()
 
 
 def whole_image(case: Case) -> list[Probe]:

@@ -103,12 +103,11 @@ class Tunable:
                 changed[home.name] = new
         return changed
 
-    def towards(self, other: Tunable, part: float) -> Tunable:
-        """`other`, a fresh one of the same network, moved to the place on the line from this one (0) to where it was (1)."""
-        here, there = self.twin.state_dict(), other.twin.state_dict()
-        between = {name: torch.lerp(here[name], value, part) if value.is_floating_point() else value for name, value in there.items()}
-        other.twin.load_state_dict(between)
-        return other
+    def move(self, other: Tunable, part: float) -> None:
+        """Go this part of the way to where another one of the same network is, in a straight line."""
+        there = other.twin.state_dict()
+        between = {n: torch.lerp(v, there[n], part) if v.is_floating_point() else v for n, v in self.twin.state_dict().items()}
+        self.twin.load_state_dict(between)
 
     def values(self) -> Iterator[tuple[str, Tensor]]:
         """Names in the twin with their values, as the user's graph needs them."""

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rnpc.detectors.families import Best, Families, Patch, patches, placed, reached
+from rnpc.detectors.families import Best, Families, as_trigger, patches, placed, reached
 from rnpc.panel import Table
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT
+from rnpc.study.probes import Probe
 
 
 def test_patches_lie_in_corners_and_hide_what_they_say() -> None:
@@ -20,7 +21,7 @@ def test_patches_lie_in_corners_and_hide_what_they_say() -> None:
     image = torch.full((1, 3, 32, 40), 0.5)
     for each in found:
         changed = (each.change(image) != image).any(1)
-        assert int(changed.sum()) == each.pixels <= 4 * 49
+        assert int(changed.sum()) == as_trigger(0, each).cost <= 4 * 49
     red = next(each for each in found if each.name == "red 4 x 4 at the top right, 1 in")
     shown = red.change(image)[0]
     assert (shown[:, 1:5, 35:39] == torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)).all() and (shown[:, 0] == 0.5).all()
@@ -31,7 +32,7 @@ def test_patches_lie_in_corners_and_hide_what_they_say() -> None:
 def test_patches_grow_with_the_image_and_grey_ones_have_no_colour() -> None:
     large = list(patches(torch.Size((1, 224, 224)), torch.device("cpu")))
     assert {each.name.split(" ")[0] for each in large} == {"checker", "inverse", "white", "black"}
-    assert max(each.pixels for each in large) == 4 * 49**2 and min(each.pixels for each in large) == 14**2
+    assert [as_trigger(0, each).cost for each in (large[0], large[-1])] == [14**2, 4 * 49**2]
     assert (
         len({each.name for each in patches(torch.Size((1, 8, 8)), torch.device("cpu"))}) == 2 * 9 * 4
     )  # sizes that are one are shown once
@@ -65,7 +66,7 @@ def test_a_sound_network_is_acquitted_the_same_each_time(clean_case: Case) -> No
     assert found.verdict == "clean" and found.triggers == () and Families().detect(clean_case) == found
 
 
-ANY = Patch("white 2 x 2 at the top left", Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)), 4.0)
+ANY = Probe("white 2 x 2 at the top left", Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
+from rnpc.detectors.triggers.race import PACES, Round
 from rnpc.detectors.witnesses import AGREE, BEYOND, CUT, LONE, NO_CUT, Witnesses
 from rnpc.errors import UsageError
 from rnpc.panel import Table
@@ -137,7 +138,7 @@ def test_a_clean_word_of_the_triggers_needs_the_generators_too(
 def test_a_patch_that_works_asks_for_the_cut_whatever_triggers_say(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
     """CL's grids in four corners cost as much as a natural feature, and were called clean."""
     say(monkeypatch, first, margins(2, 0.8), patches=SEEN)
-    monkeypatch.setattr(witnesses, "EFFORT", Effort(6, 8))
+    monkeypatch.setitem(PACES, "standard", replace(PACES["standard"], rounds=(Round(2, Effort(6, 8)),)))
     found = Witnesses().detect(case)
     assert found.verdict == "inconclusive" and found.doubt and found.suspects[0].label == 1
     assert [(t.label, t.form) for t in found.triggers] == [(1, "additive"), (1, "patch"), (1, "patch")] and len(found.reached) == 3
@@ -155,7 +156,7 @@ def test_a_patch_beyond_doubt_convicts_alone(
 ) -> None:
     seen = replace(SEEN, numbers={"success": success, "success_second": second})
     say(monkeypatch, ACQUITS, margins(2, 0.8), patches=seen)
-    monkeypatch.setattr(witnesses, "EFFORT", Effort(6, 8))
+    monkeypatch.setitem(PACES, "standard", replace(PACES["standard"], rounds=(Round(2, Effort(6, 8)),)))
     assert Witnesses().reconsider(case, Witnesses().detect(case), False).verdict == verdict
 
 

@@ -54,7 +54,8 @@ def repair(case: Case, suspect: Suspect, channels: Sequence[Channel], worked: Se
 
 def partly(case: Case, suspect: Suspect, repaired: Repaired, channels: Sequence[Channel], worked: Sequence[Probe], part: float) -> Repaired:
     """The network on the line from the original (0) to the repaired one (1), with the same channels cut."""
-    tunable = repaired.tunable.towards(Tunable.of(case, channels), 1 - part)
+    tunable = Tunable.of(case, channels)
+    tunable.move(repaired.tunable, part)
     hard = replace(case, subject=tunable.subject(case))
     found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * repaired.courses)
     return Repaired(tunable, found, repaired.courses)
