@@ -35,7 +35,8 @@ class Detection:
     """What a detector says.
 
     `suspects`: the most suspicious first, whatever the verdict; `reasons`: in words; `numbers`: evidence by name; `triggers` with the
-    success of each on judged images (`reached`); `doubt`: the verdict is so close that what a cut takes away should have a say.
+    success of each on judged images (`reached`); `doubt`: the verdict is so close that what a cut takes away should have a say; `rival`:
+    where plain patches convict, the most that any of them reaches for another label: the natural level of triggers that nobody fitted.
     """
 
     verdict: Verdict
@@ -46,6 +47,7 @@ class Detection:
     reached: tuple[float, ...] = ()
     panels: tuple[Panel, ...] = ()
     doubt: bool = False
+    rival: float | None = None
 
     @property
     def accused(self) -> tuple[Accused, ...]:

@@ -102,9 +102,10 @@ class Generators(Detector):
     budget: float = field(default=0.04, metadata={"help": "root mean square of the change, in [0, 1]"})
     level: float = field(default=0.3, metadata={"help": "least success that accuses"})
     rivals: float = field(default=0.33, metadata={"help": "largest success of the next label, as a share of it"})
+    near: float = field(default=0.5, metadata={"help": "the same, above which nobody is suspected; between them it is inconclusive"})
 
     def detect(self, case: Case) -> Detection:
-        """Who is accused: `backdoored` or `clean`; `inconclusive` where no loss is a number."""
+        """Who is accused: `backdoored`, or `inconclusive` where it nearly is, or `clean`; `inconclusive` where no loss is a number."""
         found = self.race(case)
         order = sorted(found, key=lambda label: -found[label])
         if len(order) < 2 or not np.isfinite(list(found.values())).all():
@@ -112,14 +113,14 @@ class Generators(Detector):
         top, second = (found[label] for label in order[:2])
         said = f"a change of {self.budget:.0%} that a generator draws sends {top:.0%} of images to {named(case, order[0])}"
         said = f"{said}, and {second:.0%} to the next label"
-        guilty = top >= self.level and second <= self.rivals * top
+        guilty, close = (top >= self.level and second <= share * top for share in (self.rivals, self.near))
         rows = tuple((label, named(case, label), f"{found[label]:.1%}") for label in order)
         return Detection(
-            verdict="backdoored" if guilty else "clean",
+            verdict="backdoored" if guilty else "inconclusive" if close else "clean",
             suspects=(Accused(order[0], top / max(second, 0.01)),),
             reasons=(said,),
             numbers={"success": top, "success_second": second},
-            panels=(Table("Generators", ("label", "name", "success"), rows, CAPTION, (), (0,) if guilty else ()),),
+            panels=(Table("Generators", ("label", "name", "success"), rows, CAPTION, (), (0,) if guilty or close else ()),),
         )
 
     def race(self, case: Case) -> dict[int, float]:

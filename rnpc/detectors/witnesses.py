@@ -57,8 +57,11 @@ class Witnesses(Detector):
         suspected = first.verdict == "backdoored" or first.doubt
         both = suspected and patches.verdict == "backdoored" and first.suspects[0].label == patches.suspects[0].label
         if both or (patches.verdict == "backdoored" and not suspected):
+            convict = both or sure(patches)
             found = replace(
-                with_patch(case, found, patches, PACES[self.effort]), numbers={**found.numbers, CONVICT: float(both or sure(patches))}
+                with_patch(case, found, patches, PACES[self.effort]),
+                numbers={**found.numbers, CONVICT: float(convict)},
+                rival=patches.numbers["success_second"] if convict else None,
             )
         if suspected:
             return replace(found, verdict="inconclusive", doubt=True)
@@ -69,7 +72,7 @@ class Witnesses(Detector):
         if first.verdict == "inconclusive":
             return found
         low = any(suspect.p_value is not None and suspect.p_value <= LONE for suspect in second.suspects)
-        named = third.suspects if third.verdict == "backdoored" else second.suspects if low else ()
+        named = third.suspects if third.verdict != "clean" else second.suspects if low else ()
         failed = "inconclusive" in (second.verdict, third.verdict)
         return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
 

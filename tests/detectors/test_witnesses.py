@@ -104,6 +104,7 @@ def test_without_the_cut_the_margins_must_name_the_same_label(
     [
         (FOUND, "backdoored"),
         (replace(FOUND, suspects=(Accused(2, 9.0),)), "inconclusive"),
+        (replace(FOUND, verdict="inconclusive"), "inconclusive"),  # nearly is not enough to convict
         (FAILED, "inconclusive"),
         (SILENT, "inconclusive"),
     ],
@@ -123,6 +124,7 @@ def test_generators_that_name_the_same_label_convict_where_margins_do_not(
         (margins(2, 1e-9), FOUND, "inconclusive", 1),  # of two that disagree the generators are named: noise may resemble a label
         (margins(1, 1e-9), FOUND, "inconclusive", 1),  # two, but no trigger to cut by
         (margins(2, 0.8), FAILED, "inconclusive", 1),
+        (margins(2, 0.8), replace(FOUND, verdict="inconclusive", suspects=(Accused(2, 2.1),)), "inconclusive", 2),  # nearly named
     ],
 )
 def test_a_clean_word_of_the_triggers_needs_the_generators_too(
@@ -163,12 +165,12 @@ def test_a_patch_beyond_doubt_convicts_alone(
 def test_patches_and_triggers_that_name_one_label_convict(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ACCUSES, None, patches=SEEN)
     found = Witnesses().detect(case)
-    assert found.doubt and found.triggers[-1] is PATCH
+    assert found.doubt and found.triggers[-1] is PATCH and found.rival == 0.11
     said = Witnesses().reconsider(case, found, False)
     assert said.verdict == "backdoored" and not said.doubt and said.reasons == ("cheap", "a patch", NO_CUT, BEYOND)
     say(monkeypatch, ACCUSES, margins(2, 0.8), patches=replace(SEEN, suspects=(Accused(2, 9.0),)))
     other = Witnesses().detect(case)
-    assert other.suspects == ACCUSES.suspects and other.triggers == ()
+    assert other.suspects == ACCUSES.suspects and other.triggers == () and other.rival is None
     assert Witnesses().reconsider(case, other, False).verdict == "inconclusive"
 
 

@@ -10,6 +10,7 @@ judged once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -62,11 +63,12 @@ class Auto(Defense):
             suspect = suspect.closer()
             levels = battery.natural(case, suspect)
         told = {form: level for form, level in levels.items() if level <= battery.HIGH}
-        suspect, plain = suspect.within(told), max(told.values(), default=0.0)
+        # Where other labels' inversions go as far as this one's, patches that convict it can still tell: theirs do not.
+        suspect, plain = suspect.within(told), max(told.values(), default=detection.rival or 0.0)
         enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
         ways = Ways(goal, search, suspect, worked)
         candidates = gathered(ways, enough, self.repair)
-        outcome = concluded(case, search, suspect, worked, plain, candidates)
+        outcome = concluded(ways, plain, bool(told) or detection.rival is not None, candidates)
         return replace(outcome, reasons=(*outcome.reasons, *ways.refused))
 
 
@@ -87,8 +89,10 @@ def suspect_of(goal: cut.Goal, detection: Detection) -> Suspect:
     return Suspect(goal.label, known, goal.budgets, goal.other)
 
 
-def concluded(case: Case, search: cut.Search, suspect: Suspect, worked: list[Probe], plain: float, candidates: list[Candidate]) -> Outcome:
-    """The candidate that holds, with what is left of it on images that nobody looked at."""
+def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]) -> Outcome:
+    """The candidate that holds, with what is left of it on images that nobody looked at. `plain`: the natural level; `tells`: whether
+    there is one."""
+    case, search, suspect, worked = ways.case, ways.search, ways.suspect, ways.worked
     ranking, numbers = whole(search), numbers_of(search)
     taken, drop, bound = held(case, candidates)
     panels, confirmed, label = show.panels(case, search, ranking), cut.confirms(search), suspect.label
@@ -97,7 +101,7 @@ def concluded(case: Case, search: cut.Search, suspect: Suspect, worked: list[Pro
         return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
     final = judged(case, suspect, worked, taken)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
-    left = Left(final.success, before, plain, bool(suspect.budgets) and before - plain > TOLD)  # no form that can tell: nothing is told
+    left = Left(final.success, before, plain, tells and before - plain > TOLD)
     numbers |= {"left_before": before, "left_after": final.success, "left_natural": plain, "drop": drop, "drop_bound": bound}
     silence = Silence(
         channels=taken.channels,
@@ -118,7 +122,7 @@ def refusal(case: Case, label: int, drop: float, bound: float) -> str:
     return (
         f"no cut or repair for {called(label)} keeps clean accuracy within the budget of {case.max_drop:.1%}: "
         f"the gentlest loses {drop:.1%} of {len(case.judge)} images that it never saw, which may be {bound:.1%} of all "
-        "(more images, or a larger --max-ca-drop, can allow it)"
+        f"(more images, or --max-ca-drop {np.ceil(200 * bound) / 200:.3g}, can allow it)"
     )
 
 
@@ -127,7 +131,7 @@ def called(label: int) -> str:
     return "the label after each image's own" if label == NEXT else f"label {label}"
 
 
-def judged(case: Case, suspect: Suspect, worked: list[Probe], candidate: Candidate) -> Found:
+def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Candidate) -> Found:
     """The battery once more, from other starts, counted on the judge images."""
     hard, edits = model_of(case, candidate)
     return battery.hardest(hard, suspect, edits, case.judge, worked, seed=31)

@@ -174,3 +174,13 @@ def test_forms_whose_natural_level_is_high_are_left_out(
     found = Auto(repair=False).defend(case, seen_by_triggers(case))
     assert asked and all(each == forms for each in asked)
     assert isinstance(found, Silence) and found.left.natural == plain and found.left.told is bool(forms)
+
+
+def test_patches_that_convict_tell_where_no_form_can(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triggers of other labels reach as far as this one's, other labels' plain patches do not."""
+    monkeypatch.setattr(battery, "natural", lambda case, suspect: dict.fromkeys(suspect.budgets, 1.0))
+    found = Auto(repair=False).defend(case, replace(seen_by_triggers(case), rival=0.1))
+    assert isinstance(found, Silence) and found.left.natural == 0.1 and found.left.told
+    assert found.left.before == 1.0 and found.left.success is not None and found.left.success < 0.4
+    untold = Auto(repair=False).defend(case, seen_by_triggers(case))
+    assert isinstance(untold, Silence) and not untold.left.told and untold.left.natural == 0.0
