@@ -1,12 +1,14 @@
 """`--method rnp`: Reconstructive Neuron Pruning as published, nothing added.
 
 SGD with momentum 0.9 and batches of 128; unlearning at rate 0.01, decayed tenfold at epochs 10 and 20, at most 20 epochs, until training
-accuracy is at `stop`; recovery of masks at rate 0.2 for 20 epochs on 0.2 times the loss, clamped to [0, 1]; random crops (padding 4) and
-flips; BatchNorm in train mode. Filters whose mask is below `threshold` get BatchNorm weight zero and keep its bias. Without a threshold
-it is dynamic, as the paper has it, but blind: the largest cut along the masks whose bound of the accuracy drop holds, tested in a fixed
-sequence of growing cuts on images apart. The label is the one that the unlearned model votes for; no verdict is given.
+accuracy is at `stop` (0.2 with ten classes, twice chance with others); recovery of masks at rate 0.2 for 20 epochs on 0.2 times the loss,
+clamped to [0, 1]; random crops (padding 4) and flips; BatchNorm in train mode. Filters whose mask is below `threshold`, or the `fraction`
+of all with the lowest masks, get BatchNorm weight zero and keep its bias. Without either the threshold is dynamic, as the paper has it,
+but blind: the largest cut along the masks whose bound of the accuracy drop holds, tested in a fixed sequence of growing cuts on images
+apart. The label is the one that the unlearned model votes for; no verdict is given.
 
-Source: Li et al., ICML 2023: the paper's text first, the authors' code where the text is silent. It learns on the learn part and is judged
+Source: Li et al., ICML 2023, with the settings of the authors' code; the text's own (weight decay 5e-2, stop at chance) are options, and
+leave nothing of a network with BatchNorm. It learns on the learn part and is judged
 on images apart, so that the accuracy it is reported with is none that it has seen.
 """
 
@@ -23,12 +25,15 @@ from torch.nn import functional as F
 
 from rnpc.defenses.base import Defense, Nothing, Outcome, Silence
 from rnpc.detectors.base import Detection
+from rnpc.errors import UsageError
+from rnpc.program import FilterSite
 from rnpc.stage import Stage
 from rnpc.stats import drop_bound
 from rnpc.study import unlearn
 from rnpc.study.case import Case, Shares
 from rnpc.study.show import course_panel, mask_panel
 from rnpc.study.surgery import Channel, edits_of
+from rnpc.twin import Twin
 
 EPOCHS, BATCH = 20, 128
 GRID = 24
@@ -42,19 +47,24 @@ class Rnp(Defense):
     name: ClassVar[str] = "rnp"
     shares: ClassVar[Shares] = Shares(learn=0.7)
     threshold: float = field(default=0.0, metadata={"help": "masks below it fall (table 8 of the paper: 0.7); 0 is dynamic"})
-    decay: float = field(default=5e-2, metadata={"help": "weight decay of unlearning (the authors' code: 5e-4)"})
-    stop: float = field(default=0.0, metadata={"help": "training accuracy at which unlearning ends; 0 is chance"})
+    fraction: float = field(
+        default=0.0, metadata={"help": "this share of all filters falls, by rising mask (table 8: 0.01 to 0.1); 0 is dynamic"}
+    )
+    decay: float = field(default=5e-4, metadata={"help": "weight decay of unlearning (the paper's text: 5e-2)"})
+    stop: float = field(default=0.0, metadata={"help": "training accuracy at which unlearning ends; 0 is twice chance"})
+
+    def __post_init__(self) -> None:
+        if self.threshold and self.fraction:
+            raise UsageError("a threshold and a fraction each say what falls", where="rnp", todo="give one of them")
+        if not 0 <= self.fraction < 1:
+            raise UsageError(f"fraction cannot be {self.fraction:g}", where="rnp", todo="choose a share in [0, 1)")
 
     def defend(self, case: Case, detection: Detection | None) -> Outcome:
         """Unlearn, recover, cut what lies below the threshold."""
         case.tell(Stage.UNLEARN, None, None)
-        exact, steps = case.exact(), max(1, -(-len(case.learn) // BATCH))
-        schedule = unlearn.Schedule(
-            unlearn_steps=EPOCHS * steps, recover_steps=EPOCHS * steps, batch=BATCH, decay=self.decay, augment=augment,
-            decay_at=(10 * steps, 20 * steps), stop=self.stop or 1.0 / case.classes, epoch=steps,
-        )  # fmt: skip
+        exact, schedule = case.exact(), self.schedule(case)
         twin, sites = unlearn.masked_twin(exact, case.subject.kept)
-        betas = {site.value: twin.parameter_of(site.bias).detach().clone() for site in sites if site.bias is not None}
+        betas = betas_of(twin, sites)
         if not sites:
             return Nothing(why="the model has no filter with a BatchNorm or convolution to put a mask on")
         course = unlearn.unlearn(exact, twin, schedule)
@@ -62,6 +72,14 @@ class Rnp(Defense):
         masks, mean = unlearn.recover(exact, twin, sites, schedule)
         ranking = ranked(case, masks, mean, betas)
         return self.outcome(case, course, masks, ranking)
+
+    def schedule(self, case: Case) -> unlearn.Schedule:
+        """The published epochs as steps."""
+        steps = max(1, -(-len(case.learn) // BATCH))
+        return unlearn.Schedule(
+            unlearn_steps=EPOCHS * steps, recover_steps=EPOCHS * steps, batch=BATCH, decay=self.decay, augment=augment,
+            decay_at=(10 * steps, 20 * steps), stop=self.stop or 2.0 / case.classes, epoch=steps,
+        )  # fmt: skip
 
     def outcome(
         self, case: Case, course: Sequence[unlearn.Point], masks: Mapping[str, np.ndarray], ranking: tuple[Channel, ...]
@@ -75,13 +93,21 @@ class Rnp(Defense):
         label = int(votes[-1].argmax())
         reasons = (f"the unlearned model votes for label {label} with {votes[-1][label]:.0%}",)
         below = [channel for channel in ranking if 1 - channel.score < (self.threshold or 1.0)]
-        whole = spare_whole_sites(below, {name: len(mask) for name, mask in masks.items()})
-        cut = whole if self.threshold else affordable(case, whole)
+        whole = spare_whole_sites(ranking if self.fraction else below, {name: len(mask) for name, mask in masks.items()})
+        most = round(self.fraction * len(ranking))
+        cut = whole if self.threshold else whole[:most] if self.fraction else affordable(case, whole)
         if not cut:
-            why = f"no mask is below {self.threshold:g}" if self.threshold else "no cut along the masks keeps accuracy within the budget"
+            why = "no cut along the masks keeps accuracy within the budget"
+            if self.threshold or self.fraction:
+                why = f"no mask is below {self.threshold:g}" if self.threshold else f"{self.fraction:g} of {len(ranking)} filters is none"
             return Nothing(why=why, ranking=ranking, reasons=reasons, panels=panels, label=label)
         threshold = self.threshold or 1 - cut[-1].score
         return Silence(channels=tuple(cut), threshold=threshold, ranking=ranking, reasons=reasons, panels=panels, label=label)
+
+
+def betas_of(twin: Twin, sites: Sequence[FilterSite]) -> dict[str, Tensor]:
+    """BatchNorm's bias by site: what a filter without its weight says."""
+    return {site.value: twin.parameter_of(site.bias).detach().clone() for site in sites if site.bias is not None}
 
 
 def affordable(case: Case, order: Sequence[Channel]) -> list[Channel]:

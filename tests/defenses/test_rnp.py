@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from rnpc.defenses import rnp
-from rnpc.defenses.base import Silence
+from rnpc.defenses.base import Nothing, Silence
 from rnpc.defenses.rnp import Rnp
+from rnpc.errors import UsageError
 from rnpc.study import unlearn
 from rnpc.study.case import Case, parts
 from rnpc.study.surgery import Channel
@@ -31,8 +32,21 @@ def test_a_decision(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(channel.score > 0.3 for channel in found.channels) and len(found.channels) < 40
     assert len(found.ranking) == 40 and [c.score for c in found.ranking] == sorted((c.score for c in found.ranking), reverse=True)
     (schedule,) = schedules
-    assert (schedule.batch, schedule.unlearn_rate, schedule.recover_rate, schedule.decay, schedule.scale) == (128, 0.01, 0.2, 5e-2, 0.2)
+    assert (schedule.batch, schedule.unlearn_rate, schedule.recover_rate, schedule.decay, schedule.scale) == (128, 0.01, 0.2, 5e-4, 0.2)
     assert schedule.unlearn_steps == schedule.recover_steps == 20 and schedule.decay_at == (10, 20)
+    assert schedule.stop == 2 / case.classes
+
+
+def test_a_fraction_of_all_filters_falls(case: Case) -> None:
+    tenth, none = Rnp(fraction=0.1, stop=0.6).defend(case, None), Rnp(fraction=0.01, stop=0.6).defend(case, None)
+    assert isinstance(tenth, Silence) and tenth.channels == tenth.ranking[:4] and tenth.threshold == 1 - tenth.channels[-1].score
+    assert isinstance(none, Nothing) and none.why == "0.01 of 40 filters is none"
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0.5, "fraction": 0.1}, {"fraction": 1.0}, {"fraction": -0.1}])
+def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Rnp(**wrong)
 
 
 def test_a_seed_gives_the_same_decision(case: Case) -> None:
