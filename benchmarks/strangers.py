@@ -74,6 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--method", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--options", nargs="*", default=[], help="for rnpc harden, as --options=--no-repair")
+    parser.add_argument("--images", type=int, default=IMAGES, help="clean images to defend with; another number needs a folder of its own")
     parser.add_argument("--form", default=None, help="a file of the folder, as batchnorm.onnx, in place of the usual one")
     parser.add_argument("--keep", action="store_true", help="keep hardened files in OUT")
     return parser.parse_args()
@@ -98,7 +99,7 @@ def described(folder: Path, form: str | None = None) -> Model | None:
 def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One run: draw, harden, measure."""
     data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
-    rows = np.random.default_rng(seed).permutation(len(data.train_labels))[:IMAGES]
+    rows = np.random.default_rng(seed).permutation(len(data.train_labels))[: options.images]
     images, labels = test_images(model.dataset, data, options.data_root)
     with tempfile.TemporaryDirectory() as folder:
         drawn, out = Path(folder) / "defense.npz", Path(folder) / "hardened.onnx"

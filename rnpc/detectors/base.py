@@ -36,7 +36,8 @@ class Detection:
 
     `suspects`: the most suspicious first, whatever the verdict; `reasons`: in words; `numbers`: evidence by name; `triggers` with the
     success of each on judged images (`reached`); `doubt`: the verdict is so close that what a cut takes away should have a say; `rival`:
-    where plain patches convict, the most that any of them reaches for another label: the natural level of triggers that nobody fitted.
+    where plain patches accuse the first suspect, the most that any of them reaches for another label: the natural level of triggers that
+    nobody fitted.
     """
 
     verdict: Verdict

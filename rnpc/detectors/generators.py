@@ -17,7 +17,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnpc.detectors.base import Accused, Detection, Detector
@@ -26,37 +25,18 @@ from rnpc.panel import Table
 from rnpc.speed import side_by_side
 from rnpc.stage import Stage
 from rnpc.study.case import Case
+from rnpc.study.forms.drawn import BUDGET, Generator
 from rnpc.study.inversion import LEAST
 from rnpc.study.show import named
 from rnpc.study.subject import Split
 
 ROUNDS = ((64, 14, 24), (8, 14, 24), (3, 24, 32))
 """Labels, steps and images of a step, round by round."""
-WIDTH, RATE, SEED = 16, 5e-3, 23
+RATE, SEED = 5e-3, 23
 CAPTION = (
     "Share of images of other classes that a small generator, trained for the label, sends there by a change of the budget. A backdoor's "
     "target answers nearly always, its rivals hardly."
 )
-
-
-class Generator(nn.Module):
-    """A change of each image, [n, C, H, W] -> the same, of root mean square `budget` each."""
-
-    def __init__(self, channels: int, budget: float) -> None:
-        super().__init__()
-        self.budget = budget
-        self.first = nn.Conv2d(channels, WIDTH, 3, padding=1)
-        self.down = nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1)
-        self.inner = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.last = nn.Conv2d(2 * WIDTH, channels, 3, padding=1)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """The changed images, in [0, 1]."""
-        near = F.relu(self.first(pixels))
-        far = F.interpolate(F.relu(self.inner(F.relu(self.down(near)))), size=near.shape[2:], mode="nearest")
-        change = torch.tanh(self.last(torch.cat([near, far], 1)))
-        size = change.square().mean((1, 2, 3), keepdim=True).sqrt()
-        return (pixels + change * (self.budget / size.clamp_min(1e-4))).clamp(0, 1)
 
 
 class Search:
@@ -99,7 +79,7 @@ class Generators(Detector):
     """See the module."""
 
     name: ClassVar[str] = "generators"
-    budget: float = field(default=0.04, metadata={"help": "root mean square of the change, in [0, 1]"})
+    budget: float = field(default=BUDGET, metadata={"help": "root mean square of the change, in [0, 1]"})
     level: float = field(default=0.3, metadata={"help": "least success that accuses"})
     rivals: float = field(default=0.33, metadata={"help": "largest success of the next label, as a share of it"})
     near: float = field(default=0.5, metadata={"help": "the same, above which nobody is suspected; between them it is inconclusive"})

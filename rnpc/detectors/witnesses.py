@@ -7,7 +7,7 @@ cut which takes most of the trigger's strength away within the accuracy budget i
 triggers that name one label convict it, and so does a patch that sends nearly all images there and hardly any elsewhere; else MM-BD looks
 (margins over noise, no image, no trigger), then generators (changes that differ from image to image, at a budget too small for natural
 features): one that names the label convicts. Where nobody is accused, these two are asked: `clean` needs all to see nothing, and one
-alone is `inconclusive`, whatever it says.
+alone is `inconclusive`, but for a generator beyond doubt: it sends nearly all images to its label and those of no other come near.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ LONE = 0.003
 model of twenty that; strong backdoors lie below 0.003 (docs/method.md)."""
 AGREE = 0.05
 """Largest p-value that counts where it names the label that triggers name."""
-CONVICT = "families_convict"
-"""Number: 1 where patches convict, with the triggers or alone."""
+CONVICT, DRAWN = "families_convict", "generators_convict"
+"""Numbers: 1 where patches convict, with the triggers or alone; 1 where generators do alone."""
 SURE, BESIDE = 0.95, 0.10
 """Least success of a patch that convicts alone, and the largest of any patch for another label. In sound models no label reaches more than
 0.14 (docs/method.md)."""
+SURE_DRAWN, BESIDE_DRAWN = 0.9, 0.25
+"""The same for generators. In sound models no label reaches more than 0.44."""
 BEYOND = "no sound model that was measured follows any of these patches by more than 14%"
+BEYOND_DRAWN = "no sound model that was measured follows such a change by more than 44%"
 CUT = "a few channels carry most of that trigger's strength, as they do in a backdoor"
 NO_CUT = "no cut within the accuracy budget takes most of that trigger's strength away, as one does from a backdoor"
 
@@ -57,11 +60,10 @@ class Witnesses(Detector):
         suspected = first.verdict == "backdoored" or first.doubt
         both = suspected and patches.verdict == "backdoored" and first.suspects[0].label == patches.suspects[0].label
         if both or (patches.verdict == "backdoored" and not suspected):
-            convict = both or sure(patches)
             found = replace(
-                with_patch(case, found, patches, PACES[self.effort]),
-                numbers={**found.numbers, CONVICT: float(convict)},
-                rival=patches.numbers["success_second"] if convict else None,
+                searched(case, found, patches, PACES[self.effort]),
+                numbers={**found.numbers, CONVICT: float(both or sure(patches))},
+                rival=patches.numbers["success_second"],
             )
         if suspected:
             return replace(found, verdict="inconclusive", doubt=True)
@@ -71,6 +73,9 @@ class Witnesses(Detector):
         found = joined(joined(found, second, first.verdict, "mm_bd"), third, first.verdict, "generators")
         if first.verdict == "inconclusive":
             return found
+        if drawn_surely(third):
+            found = searched(case, found, third, PACES[self.effort])
+            return replace(found, verdict="inconclusive", doubt=True, suspects=third.suspects, numbers={**found.numbers, DRAWN: 1.0})
         low = any(suspect.p_value is not None and suspect.p_value <= LONE for suspect in second.suspects)
         named = third.suspects if third.verdict != "clean" else second.suspects if low else ()
         failed = "inconclusive" in (second.verdict, third.verdict)
@@ -83,6 +88,8 @@ class Witnesses(Detector):
         asked = replace(detection, reasons=(*detection.reasons, NO_CUT))
         if detection.numbers.get(CONVICT):
             return replace(asked, verdict="backdoored", reasons=(*asked.reasons, BEYOND), doubt=False)
+        if detection.numbers.get(DRAWN):
+            return replace(asked, verdict="backdoored", reasons=(*asked.reasons, BEYOND_DRAWN), doubt=False)
         label, second = detection.suspects[0].label, self.second().detect(case)
         named = {suspect.label for suspect in second.suspects if suspect.p_value is not None and suspect.p_value <= AGREE}
         asked = joined(asked, second, "backdoored" if label in named else "inconclusive", "mm_bd")
@@ -102,16 +109,21 @@ def sure(patches: Detection) -> bool:
     return patches.numbers["success"] >= SURE and patches.numbers["success_second"] <= BESIDE
 
 
-def with_patch(case: Case, found: Detection, patches: Detection, pace: Pace) -> Detection:
-    """With the patch that was seen among the triggers, and with searched ones for its label, so that a cut can be asked: where the race
-    left that label early, with the effort of its last ones."""
-    label, known = patches.suspects[0].label, {(trigger.label, trigger.form) for trigger in found.triggers}
+def drawn_surely(drawn: Detection) -> bool:
+    """The same of a generator."""
+    return drawn.verdict == "backdoored" and drawn.numbers["success"] >= SURE_DRAWN and drawn.numbers["success_second"] <= BESIDE_DRAWN
+
+
+def searched(case: Case, found: Detection, witness: Detection, pace: Pace) -> Detection:
+    """With the triggers of a witness for its label, and searched ones, so that a cut can be asked: where the race left that label early,
+    with the effort of its last ones."""
+    label, known = witness.suspects[0].label, {(trigger.label, trigger.form) for trigger in found.triggers}
     race = Race(case, [form for form in PIXELS if (label, form) not in known], [label])
     for each in pace.rounds:
         race.go([label], each.effort)
     made = tuple(race.found.values())
     reached = (success(case.subject, trigger, case.choose) for trigger in made)
-    return replace(found, triggers=(*found.triggers, *made, *patches.triggers), reached=(*found.reached, *reached, *patches.reached))
+    return replace(found, triggers=(*found.triggers, *made, *witness.triggers), reached=(*found.reached, *reached, *witness.reached))
 
 
 def joined(first: Detection, second: Detection, verdict: Verdict, prefix: str) -> Detection:

@@ -14,7 +14,7 @@ from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.triggers.race import PACES, Round
-from rnpc.detectors.witnesses import AGREE, BEYOND, CUT, LONE, NO_CUT, Witnesses
+from rnpc.detectors.witnesses import AGREE, BEYOND, BEYOND_DRAWN, CUT, LONE, NO_CUT, Witnesses
 from rnpc.errors import UsageError
 from rnpc.panel import Table
 from rnpc.study.case import Case
@@ -40,7 +40,7 @@ SEEN = Detection(
     "backdoored", (Accused(1, 20.0),), ("a patch",), {"success": 0.99, "success_second": 0.11}, triggers=(PATCH,), reached=(0.99,)
 )
 SILENT = Detection("clean", (Accused(0, 1.0),), ("nothing drawn",), {"success": 0.1})
-FOUND = Detection("backdoored", (Accused(1, 50.0),), ("drawn",), {"success": 0.9})
+FOUND = Detection("backdoored", (Accused(1, 50.0),), ("drawn",), {"success": 0.89, "success_second": 0.0})
 
 
 def say(
@@ -136,13 +136,29 @@ def test_a_clean_word_of_the_triggers_needs_the_generators_too(
     assert found.reasons == ("alike", "no patch", *second.reasons, *third.reasons)
 
 
+@pytest.mark.parametrize(("success", "second", "sure"), [(0.9, 0.25, True), (0.89, 0.0, False), (1.0, 0.26, False)])
+def test_a_generator_beyond_doubt_asks_for_the_cut_and_convicts_alone(
+    case: Case, monkeypatch: pytest.MonkeyPatch, success: float, second: float, sure: bool
+) -> None:
+    third = replace(FOUND, numbers={"success": success, "success_second": second})
+    say(monkeypatch, ACQUITS, margins(2, 0.8), third)
+    monkeypatch.setitem(PACES, "standard", replace(PACES["standard"], rounds=(Round(2, Effort(6, 8)),)))
+    found = Witnesses().detect(case)
+    assert found.verdict == "inconclusive" and found.doubt is sure and found.suspects[0].label == 1 and found.rival is None
+    assert [(t.label, t.form) for t in found.triggers] == ([(1, "additive"), (1, "patch")] if sure else [])
+    if sure:
+        assert Witnesses().reconsider(case, found, True).verdict == "backdoored"
+        said = Witnesses().reconsider(case, found, False)
+        assert said.verdict == "backdoored" and said.reasons[-2:] == (NO_CUT, BEYOND_DRAWN)
+
+
 @pytest.mark.parametrize("first", [ACQUITS, UNSURE])
 def test_a_patch_that_works_asks_for_the_cut_whatever_triggers_say(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
     """CL's grids in four corners cost as much as a natural feature, and were called clean."""
     say(monkeypatch, first, margins(2, 0.8), patches=SEEN)
     monkeypatch.setitem(PACES, "standard", replace(PACES["standard"], rounds=(Round(2, Effort(6, 8)),)))
     found = Witnesses().detect(case)
-    assert found.verdict == "inconclusive" and found.doubt and found.suspects[0].label == 1
+    assert found.verdict == "inconclusive" and found.doubt and found.suspects[0].label == 1 and found.rival == 0.11
     assert [(t.label, t.form) for t in found.triggers] == [(1, "additive"), (1, "patch"), (1, "patch")] and len(found.reached) == 3
     assert Witnesses().reconsider(case, found, True).verdict == "backdoored"
     assert Witnesses().reconsider(case, found, False).verdict == "inconclusive"  # one alone convicts nobody

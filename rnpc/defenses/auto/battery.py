@@ -17,6 +17,7 @@ from functools import partial
 
 from rnpc.speed import side_by_side
 from rnpc.study.case import Case
+from rnpc.study.forms.drawn import BUDGET, Drawn
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, strongest, success
 from rnpc.study.probes import Probe, probed, probes
 from rnpc.study.subject import Split
@@ -48,6 +49,10 @@ class Suspect:
         """At costs nearer to the label's own: others that are not much dearer hide what is left."""
         own = {trigger.form: trigger.cost for trigger in self.known}
         return replace(self, budgets={form: (max(own.get(form, cost), 1e-6) * cost) ** 0.5 for form, cost in self.budgets.items()})
+
+    def by_image(self) -> Suspect:
+        """By changes that a generator draws for each image: they may tell where no pattern for all images does."""
+        return replace(self, budgets={Drawn.name: BUDGET}, other={Drawn.name: next(iter(self.other.values()))})
 
     def within(self, forms: Collection[str]) -> Suspect:
         """The same in these forms only."""

@@ -63,7 +63,10 @@ class Auto(Defense):
             suspect = suspect.closer()
             levels = battery.natural(case, suspect)
         told = {form: level for form, level in levels.items() if level <= battery.HIGH}
-        # Where other labels' inversions go as far as this one's, patches that convict it can still tell: theirs do not.
+        if not told and detection.rival is None and suspect.other:
+            suspect = suspect.by_image()
+            told = {form: level for form, level in battery.natural(case, suspect).items() if level <= battery.HIGH}
+        # Where other labels' inversions go as far as this one's, plain patches that accuse it can still tell: theirs do not.
         suspect, plain = suspect.within(told), max(told.values(), default=detection.rival or 0.0)
         enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
         ways = Ways(goal, search, suspect, worked)

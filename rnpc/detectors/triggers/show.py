@@ -11,7 +11,7 @@ from rnpc.detectors.triggers.rules import Accusation
 from rnpc.panel import Cell, Panel, Table, Unit
 from rnpc.study.case import Case
 from rnpc.study.costs import costs_of
-from rnpc.study.forms import FORMS
+from rnpc.study.forms import PRICED
 from rnpc.study.inversion import Inverted
 from rnpc.study.show import course_panel, mask_panel, trigger_panel
 from rnpc.study.unlearn import Reconstruction
@@ -42,10 +42,10 @@ def class_table(case: Case, triggers: Sequence[Inverted], norms: np.ndarray, vot
     """What is known of each class, the smallest latent shift first."""
     z, costs = robust_z(norms), costs_of(triggers)
     order = sorted(range(case.classes), key=lambda k: (not np.isfinite(norms[k]), norms[k], k))
-    rows = tuple(row(case, k, norms[k], z[k], [costs.get((k, form)) for form in FORMS], votes[k]) for k in order)
+    rows = tuple(row(case, k, norms[k], z[k], [costs.get((k, form)) for form in PRICED], votes[k]) for k in order)
     marked = tuple(place for place, k in enumerate(order) if k in accused)
-    columns = ("label", "name", "latent shift", "robust z", *(f"{form} cost" for form in FORMS), "vote")
-    measured: list[Unit] = ["number"] * (2 + len(FORMS))
+    columns = ("label", "name", "latent shift", "robust z", *(f"{form} cost" for form in PRICED), "vote")
+    measured: list[Unit] = ["number"] * (2 + len(PRICED))
     units: tuple[Unit, ...] = ("text", "text", *measured, "share")
     return Table("Evidence by class", columns, rows, CLASSES, units, marked)
 

@@ -151,6 +151,7 @@ def test_the_same_seed_decides_the_same(case: Case, seen_by_triggers: Seen, prun
         ({"additive": 0.9, "patch": 0.2}, {"patch"}, 0.2),
         ({"additive": battery.HIGH, "patch": 0.2}, {"additive", "patch"}, battery.HIGH),
         ({"additive": 0.9, "patch": 0.8}, set(), 0.0),
+        ({"additive": 0.9, "patch": 0.8, "drawn": 0.1}, {"drawn"}, 0.1),  # what differs from image to image may tell
     ],
 )
 def test_forms_whose_natural_level_is_high_are_left_out(
@@ -176,7 +177,7 @@ def test_forms_whose_natural_level_is_high_are_left_out(
     assert isinstance(found, Silence) and found.left.natural == plain and found.left.told is bool(forms)
 
 
-def test_patches_that_convict_tell_where_no_form_can(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_patches_that_accuse_tell_where_no_form_can(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Triggers of other labels reach as far as this one's, other labels' plain patches do not."""
     monkeypatch.setattr(battery, "natural", lambda case, suspect: dict.fromkeys(suspect.budgets, 1.0))
     found = Auto(repair=False).defend(case, replace(seen_by_triggers(case), rival=0.1))
