@@ -169,8 +169,12 @@ class _Search:
 
 
 def missed_next(subject: Subject, trigger: Inverted, data: Split) -> float:
-    """Share of the images that a trigger for `NEXT` fails to send there: the mean over classes, since a change that sends everything to one
-    label serves the images of the class before it."""
+    """Share of the images that a trigger for `NEXT` fails to send there, of those that the model answers rightly (it knows no label of the
+    others that one could come after): the mean over classes, since a change that sends everything to one label serves the images of the
+    class before it."""
+    data = data.take(subject.predict(data) == data.labels)
+    if len(data) == 0:
+        return 1.0
     shown = aimed(data, NEXT, subject.classes)
     hit = (subject.predict(shown, change=trigger.apply) == shown.labels).float()
     return 1 - float(torch.stack([hit[data.labels == label].mean() for label in data.labels.unique()]).mean())

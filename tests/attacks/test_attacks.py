@@ -49,6 +49,12 @@ def test_badnets_grid() -> None:
     assert (triggered != 0.5).sum() == 9
 
 
+def test_badnets_grid_of_larger_squares() -> None:
+    triggered = attacks.create("badnets", size=6, cell=2, row=-1, column=-1).trigger(torch.full((1, *SHAPE), 0.5))[0, 0]
+    assert torch.equal(triggered[10::2, 10::2], torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]))
+    assert torch.equal(triggered[11::2, 11::2], triggered[10::2, 10::2]) and (triggered[:10] == 0.5).all()
+
+
 def test_badnets_any_size_and_place() -> None:
     triggered = attacks.create("badnets", size=5, row=0, column=-1).trigger(torch.full((1, *SHAPE), 0.5))[0, 2]
     assert (triggered[:5, 11:] != 0.5).all() and (triggered != 0.5).sum() == 25
@@ -178,6 +184,7 @@ def test_unknown(name: str, settings: dict[str, object], line: str) -> None:
         ("blend", {"rate": 0.0}, r"not in \(0, 1\]"),
         ("blend", {"alpha": 2}, "alpha 2"),
         ("badnets", {"size": 17}, "a grid of 17 pixels"),
+        ("badnets", {"cell": 0}, "a square of 0 pixels"),
         ("badnets", {"row": 14}, "not inside 16 x 16"),
         ("sig", {"delta": 0}, "changes nothing"),
         ("wanet", {"rate": 0.5}, "exceed the batch"),

@@ -17,7 +17,7 @@ import numpy as np
 
 from rnpc.detectors.base import Accused, Detection, Detector
 from rnpc.detectors.triggers import race, show
-from rnpc.detectors.triggers.rules import AGAIN, DOUBT, LIMITS, Accusation, accuse, close
+from rnpc.detectors.triggers.rules import AGAIN, LIMITS, Accusation, accuse, close, doubtful
 from rnpc.detectors.triggers.shifts import shift_norms
 from rnpc.errors import UsageError
 from rnpc.speed import side_by_side
@@ -120,7 +120,7 @@ def conclude(
         triggers=tuple(triggers),
         reached=reached,
         panels=show.panels(case, accusation, triggers, reached, norms, reconstruction),
-        doubt=close(accusation, DOUBT),
+        doubt=doubtful(accusation),
     )
 
 

@@ -6,11 +6,13 @@ is small for a backdoor and near 1 for a natural label:
     pixels    cost of the additive and of the patch trigger (geometric mean) over the cheapest other label's, form by form: a backdoor makes
               its target several times cheaper in the form that fits the trigger and, since the shortcut lies in feature space, in the other
     warp      cost of the warp over the other label's: in a clean model a smooth warp of a pixel or less sends nearly no image anywhere
-    next      share of judged images that one trigger fails to send to the label after their own: no clean model lets one trigger do that
+    next      share of judged images, of those that the model answers rightly, that one trigger fails to send to the label after their own:
+              no clean model lets one trigger do that
 
 A number below the rule's first limit convicts, above the second it acquits, between them the run is inconclusive, unless the cut has more
 to say (`DOUBT`, `cut.confirms`). The limits were chosen on victims of the spec `choose`, but for the one that acquits by pixels: a style
-attack (DFST) lay at 0.71 and was called clean, so that it was raised from 0.60 and some sound models are inconclusive now.
+attack (DFST) lay at 0.71 and was called clean, so that it was raised from 0.60 and some sound models are inconclusive now; and the one of
+`next`, raised from 0.40 since an all-to-all backdoor in a model of 74 % accuracy lay at 0.44 (sound models: 0.79 to 0.89).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from rnpc.study.forms import PIXELS
 from rnpc.study.inversion import NEXT
 
 Rule = Literal["pixels", "warp", "next"]
-LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.45, 0.75), "warp": (0.45, 0.60), "next": (0.25, 0.40)}
+LIMITS: dict[Rule, tuple[float, float]] = {"pixels": (0.45, 0.75), "warp": (0.45, 0.60), "next": (0.25, 0.65)}
 AGAIN, DOUBT = (0.40, 0.80), (0.45, 0.65)
 """Numbers of the rule `pixels` between which triggers are inverted a second time, and between which the cut has a say."""
 ABLE = 0.5
@@ -68,6 +70,11 @@ def accuse(costs: Costs, reached: Costs, missed: float = 1.0) -> Accusation:
     rule = min(numbers, key=lambda each: nearness(each, numbers[each]))
     label = suspects[rule][0]
     return Accusation(label, rule, numbers, *compared(costs, label), measured=worked)
+
+
+def doubtful(accusation: Accusation) -> bool:
+    """Whether the cut has a say."""
+    return close(accusation, DOUBT) or (accusation.rule == "next" and accusation.verdict == "inconclusive")
 
 
 def close(accusation: Accusation, limits: tuple[float, float]) -> bool:

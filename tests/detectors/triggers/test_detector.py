@@ -100,6 +100,6 @@ def test_the_same_seed_sees_the_same(case: Case) -> None:
 
 
 def test_doubt_is_passed_on(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "close", lambda accusation, limits: True)
+    monkeypatch.setattr(detector, "doubtful", lambda accusation: True)
     monkeypatch.setattr(Accusation, "verdict", "inconclusive")
     assert Triggers("quick").detect(case).doubt

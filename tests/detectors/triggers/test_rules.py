@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnpc.detectors.triggers.rules import AGAIN, DOUBT, LIMITS, Accusation, Rule, accuse, close
+from rnpc.detectors.triggers.rules import AGAIN, DOUBT, LIMITS, Accusation, Rule, accuse, close, doubtful
 from rnpc.study.costs import Costs
 from rnpc.study.inversion import NEXT
 
@@ -74,7 +74,8 @@ def test_the_limits_of_each_rule(rule: Rule, of: int, by: float, verdict: str) -
     number = {each: value if each == rule else 1.0 for each in LIMITS}
     known = costs([number["pixels"], 1.0, 1.0], [number["pixels"], 1.0, 1.0], [number["warp"], 1.0])
     found = verdict_on({**known, (NEXT, "additive"): 1.0}, number["next"])
-    assert found.rule == rule and found.verdict == verdict
+    assert found.verdict == verdict and (found.rule == rule or verdict == "clean")
+    assert doubtful(found) is (verdict == "inconclusive" and (rule == "next" or (rule == "pixels" and of == 0)))
 
 
 def test_a_cost_of_zero_is_no_defect() -> None:
