@@ -23,7 +23,7 @@ from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Inverted
-from rnpc.study.probes import Probe, checkered
+from rnpc.study.probes import Probe, checkered, unit_of
 from rnpc.study.show import named
 from rnpc.study.subject import Split
 
@@ -42,13 +42,13 @@ CAPTION = (
 def patches(shape: torch.Size, device: torch.device) -> Iterator[Probe]:
     """Every patch for images of this shape [C, H, W]."""
     channels, height, width = shape
-    unit = min(height, width) / STEPS
+    unit, cell = min(height, width) / STEPS, unit_of(height, width)
     for side in sorted({max(1, round(unit * part)) for part in SIDES}):
         for where, corners in placed(height, width, side, max(1, round(unit))).items():
             mask, board = torch.zeros(2, 1, 1, height, width, device=device)
             for top, left in corners:
                 mask[..., top : top + side, left : left + side] = 1.0
-                board[..., top : top + side, left : left + side] = checkered(side, device)
+                board[..., top : top + side, left : left + side] = checkered(side, device, cell)
             for name, shown in patterns(mask, board, channels):
                 yield Probe(f"{name} {side} x {side} {where}", Change(1 - mask, shown))
 

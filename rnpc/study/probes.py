@@ -22,7 +22,7 @@ from rnpc.study.inversion import Inverted, success
 from rnpc.study.subject import Split
 from rnpc.twin.module import Edit
 
-SIZES = (1, 2, 3, 4, 5, 7)
+SIZES, SIDE = (1, 2, 3, 4, 5, 7), 32
 BLENDS, WAVES, WARPS = (0.1, 0.2, 0.3), (0.06, 0.12), (0.5, 1.0, 1.5)
 """Shares of noise; amplitudes of a sinusoid; root mean squares of a warp in pixels."""
 
@@ -41,7 +41,8 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
     found = [Probe(f"found {trigger.form}", trigger.change) for trigger in known if trigger.label == label]
     for trigger in patches:
-        found += [Probe("found patch, moved", moved(trigger.change, dy, dx)) for dy in (-2, 0, 2) for dx in (-2, 0, 2) if dy or dx]
+        steps = [step * unit_of(*shape[1:]) for step in (-2, 0, 2)]
+        found += [Probe("found patch, moved", moved(trigger.change, dy, dx)) for dy in steps for dx in steps if dy or dx]
     places = {"corner": corners(shape), "centre of the patch": [centre(trigger) for trigger in patches]}
     for where, spots in places.items():
         found += [Probe(f"{name} at {where}", change) for spot in spots for name, change in squares(shape, spot, device)]
@@ -63,20 +64,22 @@ def centre(trigger: Inverted) -> tuple[int, int]:
 
 
 def corners(shape: torch.Size) -> list[tuple[int, int]]:
-    """Spots two pixels from the edges."""
+    """Spots two units from the edges."""
     _, height, width = shape
-    return [(row, column) for row in (2, height - 3) for column in (2, width - 3)]
+    inside = 2 * unit_of(height, width)
+    return [(row, column) for row in (inside, height - 1 - inside) for column in (inside, width - 1 - inside)]
 
 
 def squares(shape: torch.Size, spot: tuple[int, int], device: torch.device) -> Iterator[tuple[str, Change]]:
     """Blocks and checkers of all sizes about a spot."""
     channels, height, width = shape
-    for size in SIZES:
+    cell = unit_of(height, width)
+    for size in (cell * part for part in SIZES):
         top, left = (min(max(place - size // 2, 0), max(side - size, 0)) for place, side in zip(spot, (height, width), strict=True))
         mask = torch.zeros(1, 1, height, width, device=device)
         mask[..., top : top + size, left : left + size] = 1.0
         board = torch.zeros_like(mask)
-        board[..., top : top + size, left : left + size] = checkered(size, device)[: height - top, : width - left]
+        board[..., top : top + size, left : left + size] = checkered(size, device, cell)[: height - top, : width - left]
         for name, pattern in (("white", mask), ("black", torch.zeros_like(mask)), ("checker", board)):
             yield f"{name} {size} x {size}", Change(1 - mask, pattern.expand(1, channels, -1, -1))
         if channels == 3:
@@ -84,9 +87,15 @@ def squares(shape: torch.Size, spot: tuple[int, int], device: torch.device) -> I
                 yield f"{name} {size} x {size}", Change(1 - mask, mask * torch.tensor(colour, device=device).view(1, 3, 1, 1))
 
 
-def checkered(size: int, device: torch.device) -> Tensor:
-    """A checkerboard [size, size] of ones and zeros, a one in the first corner."""
-    steps = torch.arange(size, device=device)
+def unit_of(height: int, width: int) -> int:
+    """Pixels by which known families are scaled: 1 where the image has 32, as in the data sets of the publications."""
+    return max(1, round(min(height, width) / SIDE))
+
+
+def checkered(size: int, device: torch.device, cell: int = 1) -> Tensor:
+    """A checkerboard [size, size] of ones and zeros, a one in the first corner, with squares of `cell` pixels: smaller ones vanish in a
+    network that halves a large image twice before it looks."""
+    steps = torch.arange(size, device=device) // cell
     return ((steps[:, None] + steps) % 2 == 0).float()
 
 

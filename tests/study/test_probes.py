@@ -11,7 +11,7 @@ import torch
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import Inverted
-from rnpc.study.probes import SIZES, centre, corners, moved, probes, squares, whole_image
+from rnpc.study.probes import SIZES, centre, corners, moved, probes, squares, unit_of, whole_image
 from rnpc.study.subject import Split
 
 CPU = torch.device("cpu")
@@ -118,3 +118,14 @@ def test_warps_have_the_size_that_they_say(case: Case) -> None:
 def test_a_seed_gives_the_same_probes(case: Case) -> None:
     first, same, other = (whole_image(replace(case, seed=seed))[0].change.shift for seed in (0, 0, 1))
     assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+def test_families_grow_with_the_image() -> None:
+    """At 160 pixels a checker of single pixels was no trigger that a network had learnt, and ASR 100 % was called clean."""
+    assert [unit_of(n, n) for n in (8, 28, 32, 160, 224)] == [1, 1, 1, 5, 7]
+    named = dict(squares(torch.Size((3, 160, 160)), (149, 149), CPU))
+    change = named["checker 15 x 15"]
+    block = change.shift[0, 0, 142:157, 142:157]
+    assert torch.equal(block[::5, ::5], torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]))
+    assert torch.equal(block[4::5, 4::5], block[::5, ::5])
+    assert corners(torch.Size((3, 160, 160)))[-1] == (149, 149)
