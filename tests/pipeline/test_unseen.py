@@ -7,7 +7,7 @@ import torch
 from rnpc.detectors.base import Detection
 from rnpc.pipeline import unseen as room
 from rnpc.pipeline.unseen import LOGIC, PART, unseen
-from rnpc.study.forms import FORMS, Change
+from rnpc.study.forms import PRICED, Change
 from rnpc.study.inversion import NEXT, Inverted
 
 
@@ -21,7 +21,7 @@ def test_the_forms_that_were_tried_are_named() -> None:
     cyclic = "all-to-all attacks that send images elsewhere than to the label after their own"
     assert found == [PART, "triggers other than an added pattern, a patch or a smooth warp", cyclic, LOGIC]
     assert unseen(detected((0, "patch"), (1, "additive")))[1:3] == ["triggers other than an added pattern or a patch", "all-to-all attacks"]
-    assert set(FORMS) == set(room.FORMS)
+    assert set(PRICED) == set(room.FORMS)
 
 
 def test_without_triggers_or_without_a_verdict() -> None:
