@@ -54,12 +54,8 @@ class Bench:
 
     def cut(self, channels: Sequence[Channel]) -> str:
         """Filters, CA and ASR of a cut, as cells."""
-        subject, edits = self.case.subject, edits_of(self.case.subject, channels)
-        ca = float((subject.predict(self.judge.clean, edits) == self.judge.clean.labels).float().mean())
-        answers, labels = subject.predict(self.judge.triggered, edits), self.judge.triggered.labels
-        others, target = labels != self.judge.target, self.judge.target
-        hit = answers == (labels + 1) % subject.classes if target == "next" else answers[others] == target
-        return f"{len(channels)} | {100 * ca:.2f} | {100 * float(hit.float().mean()):.2f}"
+        ca, asr = self.judge.rates(self.case.subject, edits_of(self.case.subject, channels))
+        return f"{len(channels)} | {ca:.2f} | {asr:.2f}"
 
     def along(self, ranking: Sequence[Channel], sizes: Mapping[str, int], below: int, instead: int = 0) -> list[Channel]:
         """The blind cut along the first `below` of a ranking; `instead` of them where it is none."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from rnpc.study.subject import Split, Subject, prepare, stored
 from rnpc.study.tunable import Tunable
 from rnpc.study.tuning import Schedule, tune
 from rnpc.twin import build
+from rnpc.twin.module import Edit
 
 RATES, POISONED = (0.01, 0.001), 5
 HEAD = (
@@ -51,10 +52,10 @@ class Judge:
     triggered: Split
     target: int | str
 
-    def rates(self, subject: Subject) -> tuple[float, float]:
-        """CA and ASR in percent."""
-        right = (subject.predict(self.clean) == self.clean.labels).float().mean()
-        answers, labels = subject.predict(self.triggered), self.triggered.labels
+    def rates(self, subject: Subject, edits: Mapping[str, Edit] | None = None) -> tuple[float, float]:
+        """CA and ASR in percent, with edits where they are given."""
+        right = (subject.predict(self.clean, edits) == self.clean.labels).float().mean()
+        answers, labels = subject.predict(self.triggered, edits), self.triggered.labels
         if self.target == "next":
             return 100 * float(right), 100 * float((answers == (labels + 1) % subject.classes).float().mean())
         others = labels != self.target

@@ -23,11 +23,11 @@ from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Inverted
-from rnpc.study.probes import Probe, checkered, unit_of
+from rnpc.study.probes import SIDE, Probe, checkered, unit_of
 from rnpc.study.show import named
 from rnpc.study.subject import Split
 
-SIDES, STEPS = (2, 3, 4, 5, 7), 32
+SIDES = (2, 3, 4, 5, 7)
 """Sides of a patch, in 32nd parts of the image's shorter one; also the step in from the edge."""
 COLOURS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
 ROWS = 5
@@ -42,7 +42,7 @@ CAPTION = (
 def patches(shape: torch.Size, device: torch.device) -> Iterator[Probe]:
     """Every patch for images of this shape [C, H, W]."""
     channels, height, width = shape
-    unit, cell = min(height, width) / STEPS, unit_of(height, width)
+    unit, cell = min(height, width) / SIDE, unit_of(height, width)
     for side in sorted({max(1, round(unit * part)) for part in SIDES}):
         for where, corners in placed(height, width, side, max(1, round(unit))).items():
             mask, board = torch.zeros(2, 1, 1, height, width, device=device)

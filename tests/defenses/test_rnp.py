@@ -34,7 +34,8 @@ def test_a_decision(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     (schedule,) = schedules
     assert (schedule.batch, schedule.unlearn_rate, schedule.recover_rate, schedule.decay, schedule.scale) == (128, 0.01, 0.2, 5e-4, 0.2)
     assert schedule.unlearn_steps == schedule.recover_steps == 20 and schedule.decay_at == (10, 20)
-    assert schedule.stop == 2 / case.classes
+    assert schedule.stop == pytest.approx(2 / 3)
+    assert [rnp.near_chance(k) for k in (2, 10, 43)] == [0.75, 0.2, 2 / 43]
 
 
 def test_a_fraction_of_all_filters_falls(case: Case) -> None:
