@@ -76,6 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--options", nargs="*", default=[], help="for rnpc harden, as --options=--no-repair")
     parser.add_argument("--images", type=int, default=IMAGES, help="clean images to defend with; another number needs a folder of its own")
     parser.add_argument("--form", default=None, help="a file of the folder, as batchnorm.onnx, in place of the usual one")
+    parser.add_argument("--without", default=None, help="a witness or step to leave out (ablations.py); needs a folder of its own")
     parser.add_argument("--keep", action="store_true", help="keep hardened files in OUT")
     return parser.parse_args()
 
@@ -133,9 +134,10 @@ def test_images(dataset: str, data: datasets.Dataset, root: Path) -> tuple[np.nd
 def harden(model: Path, data: Path, out: Path, seed: int, options: argparse.Namespace) -> tuple[dict[str, Any], float, float, int]:
     """(document, seconds, peak MB, exit code) of `rnpc harden` in a process of its own."""
     code = "import sys; from rnpc.cli import main; main(sys.argv[1:])"
-    words = [sys.executable, "-c", code, "harden", str(model), "--defense-data", str(data), "-o", str(out), "--seed", str(seed)]
+    start = ["-c", code] if options.without is None else [str(Path(__file__).with_name("ablations.py")), options.without]
+    words = [sys.executable, *start, "harden", str(model), "--defense-data", str(data), "-o", str(out), "--seed", str(seed)]
     words += ["--method", options.method, "--threads", str(options.threads), "--device", "cpu", "--format", "json", *options.options]
-    start = time.perf_counter()
+    began = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         text = process.stdout.read()
@@ -143,7 +145,7 @@ def harden(model: Path, data: Path, out: Path, seed: int, options: argparse.Name
         process.returncode = os.waitstatus_to_exitcode(status)
     if not text.strip():
         raise SystemExit(f"{model}: rnpc harden ended with code {process.returncode} and no document; its line is above")
-    return json.loads(text), time.perf_counter() - start, usage.ru_maxrss / 1024, process.returncode
+    return json.loads(text), time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode
 
 
 def preprocessing(document: dict[str, Any]) -> Preprocessing:

@@ -3,7 +3,9 @@
 Triggers that are one pattern for all images find neither an attack that paints another one on each (input-aware, LIRA) nor a style. So for
 every label a small generator g is trained to send all learn images there by x + b g(x) / rms(g(x)), with a budget b that is far too small
 for natural features: 0.04 of the range, root mean square. Every label gets a few steps, the best go on (successive halving). In a sound
-model the last labels answer alike, if at all; a backdoor's target answers while its rivals hardly do.
+model the last labels answer alike, if at all; a backdoor's target answers while its rivals hardly do. Where rivals answer as well, but a
+label is reached more often than in any sound model that was measured, a backdoor of this kind could not be told from natural features, and
+nobody is acquitted.
 
 Source: the form is that of the attacks' own generators (Nguyen and Tran, NeurIPS 2020; Doan et al., ICCV 2021); budget, steps and limits
 are ours (docs/method.md).
@@ -33,6 +35,7 @@ from rnpc.study.subject import Split
 ROUNDS = ((64, 14, 24), (8, 14, 24), (3, 24, 32))
 """Labels, steps and images of a step, round by round."""
 RATE, SEED = 5e-3, 23
+BLUNT = "so small a change moves this model too easily: a backdoor that draws its changes could not be told from natural features"
 CAPTION = (
     "Share of images of other classes that a small generator, trained for the label, sends there by a change of the budget. A backdoor's "
     "target answers nearly always, its rivals hardly."
@@ -83,6 +86,7 @@ class Generators(Detector):
     level: float = field(default=0.3, metadata={"help": "least success that accuses"})
     rivals: float = field(default=0.33, metadata={"help": "largest success of the next label, as a share of it"})
     near: float = field(default=0.5, metadata={"help": "the same, above which nobody is suspected; between them it is inconclusive"})
+    blunt: float = field(default=0.45, metadata={"help": "success from which on nobody is acquitted: no sound model went so far"})
 
     def detect(self, case: Case) -> Detection:
         """Who is accused: `backdoored`, or `inconclusive` where it nearly is, or `clean`; `inconclusive` where no loss is a number."""
@@ -94,11 +98,12 @@ class Generators(Detector):
         said = f"a change of {self.budget:.0%} that a generator draws sends {top:.0%} of images to {named(case, order[0])}"
         said = f"{said}, and {second:.0%} to the next label"
         guilty, close = (top >= self.level and second <= share * top for share in (self.rivals, self.near))
+        blunt = not close and top >= self.blunt
         rows = tuple((label, named(case, label), f"{found[label]:.1%}") for label in order)
         return Detection(
-            verdict="backdoored" if guilty else "inconclusive" if close else "clean",
+            verdict="backdoored" if guilty else "inconclusive" if close or blunt else "clean",
             suspects=(Accused(order[0], top / max(second, 0.01)),),
-            reasons=(said,),
+            reasons=(said, BLUNT) if blunt else (said,),
             numbers={"success": top, "success_second": second},
             panels=(Table("Generators", ("label", "name", "success"), rows, CAPTION, (), (0,) if guilty or close else ()),),
         )

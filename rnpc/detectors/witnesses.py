@@ -7,7 +7,8 @@ cut which takes most of the trigger's strength away within the accuracy budget i
 triggers that name one label convict it, and so does a patch that sends nearly all images there and hardly any elsewhere; else MM-BD looks
 (margins over noise, no image, no trigger), then generators (changes that differ from image to image, at a budget too small for natural
 features): one that names the label convicts. Where nobody is accused, these two are asked: `clean` needs all to see nothing, and one
-alone is `inconclusive`, but for a generator beyond doubt: it sends nearly all images to its label and those of no other come near.
+alone is `inconclusive`, but for a generator beyond doubt: it sends nearly all images to its label and those of no other come near. MM-BD
+alone must have some support: noise resembles some labels by nature.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from rnpc.study.inversion import success
 LONE = 0.003
 """Largest p-value of MM-BD that keeps a model from being called clean although triggers see nothing. Its published 0.05 would call one
 model of twenty that; strong backdoors lie below 0.003 (docs/method.md)."""
+SUPPORT, NEARLY = 0.3, 0.8
+"""What supports it: the label is the first one of patches or generators, which reach so much of the images, or of triggers, whose number is
+not above that."""
 AGREE = 0.05
 """Largest p-value that counts where it names the label that triggers name."""
 CONVICT, DRAWN = "families_convict", "generators_convict"
@@ -77,7 +81,8 @@ class Witnesses(Detector):
             found = searched(case, found, third, PACES[self.effort])
             return replace(found, verdict="inconclusive", doubt=True, suspects=third.suspects, numbers={**found.numbers, DRAWN: 1.0})
         low = any(suspect.p_value is not None and suspect.p_value <= LONE for suspect in second.suspects)
-        named = third.suspects if third.verdict != "clean" else second.suspects if low else ()
+        heard = low and supported(second.suspects[0].label, first, patches, third)
+        named = third.suspects if third.verdict != "clean" else second.suspects if heard else ()
         failed = "inconclusive" in (second.verdict, third.verdict)
         return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
 
@@ -102,6 +107,12 @@ class Witnesses(Detector):
     def second(self) -> MmBd:
         """MM-BD at this effort."""
         return MmBd(images=4, steps=120) if self.effort == "quick" else MmBd()
+
+
+def supported(label: int, triggers: Detection, *reaching: Detection) -> bool:
+    """Whether another witness points to the label, though it does not accuse it."""
+    near = triggers.suspects[0].label == label and triggers.numbers["ratio"] <= NEARLY
+    return near or any(seen.suspects[0].label == label and seen.numbers["success"] >= SUPPORT for seen in reaching if seen.suspects)
 
 
 def sure(patches: Detection) -> bool:

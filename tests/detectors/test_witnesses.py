@@ -202,8 +202,7 @@ def test_margins_cannot_name_the_label_after_an_images_own(case: Case, monkeypat
         (margins(2, 0.02), "clean", 1),  # its published level would accuse one clean model of twenty
         (margins(1, 0.02), "clean", 1),
         (margins(2, 0.0031), "clean", 1),
-        (margins(2, LONE), "inconclusive", 2),
-        (margins(2, 1e-9), "inconclusive", 2),
+        (margins(2, 1e-9), "clean", 1),  # noise resembles some labels by nature
         (FAILED, "inconclusive", 1),  # what could not be measured acquits nobody
     ],
 )
@@ -216,10 +215,42 @@ def test_a_clean_word_of_the_triggers_needs_the_other_one(
     assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", "no patch", *second.reasons, "nothing drawn")
 
 
+def points(success: float, label: int = 2) -> Detection:
+    """Patches or generators that accuse nobody, and reach that label most."""
+    return replace(SILENT, suspects=(Accused(label, 1.5),), numbers={"success": success, "success_second": success})
+
+
+def near(ratio: float, label: int = 2) -> Detection:
+    """Triggers that acquit, and find that label the cheapest."""
+    return replace(ACQUITS, suspects=(Accused(label, 1.3),), numbers={"ratio": ratio})
+
+
+@pytest.mark.parametrize(
+    ("first", "patches", "third", "verdict"),
+    [
+        (near(0.8), QUIET, SILENT, "inconclusive"),
+        (near(0.81), QUIET, SILENT, "clean"),
+        (ACQUITS, points(0.3), SILENT, "inconclusive"),
+        (ACQUITS, points(0.29), SILENT, "clean"),
+        (ACQUITS, QUIET, points(0.3), "inconclusive"),
+        (ACQUITS, QUIET, points(0.29), "clean"),
+        (near(0.8, 3), points(0.4, 3), points(0.4, 3), "clean"),
+    ],
+)
+def test_margins_alone_withhold_an_acquittal_where_another_witness_points_to_their_label(
+    case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection, patches: Detection, third: Detection, verdict: Verdict
+) -> None:
+    say(monkeypatch, first, margins(2, LONE), third, patches)
+    found = Witnesses().detect(case)
+    assert found.verdict == verdict and (found.suspects[0].label == 2 or verdict == "clean")
+    say(monkeypatch, first, margins(2, 0.0031), third, patches)
+    assert Witnesses().detect(case).verdict == "clean"
+
+
 @pytest.mark.parametrize(("first", "label"), [(ACCUSES, 1), (ACQUITS, 2)])
 def test_a_p_value_that_underflows_is_the_smallest_one(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection, label: int) -> None:
     """The margin of a strong backdoor lies so far out that the tail is zero in float64."""
-    say(monkeypatch, first, margins(label, 0.0))
+    say(monkeypatch, first, margins(label, 0.0), third=SILENT if first is ACCUSES else points(0.4))
     found = Witnesses().detect(case)
     if first is ACCUSES:
         assert Witnesses().reconsider(case, found, False).verdict == "backdoored"

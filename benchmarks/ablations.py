@@ -1,0 +1,81 @@
+"""`rnpc harden` with one witness or one step of the removal left out; `strangers.py --without NAME` runs it.
+
+    python benchmarks/ablations.py NAME harden MODEL --defense-data DIR ...
+
+A witness that is left out sees nothing. Everything else is as it stands.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from rnpc.cli import main as rnpc
+from rnpc.defenses.auto import battery, candidates, cut, repair
+from rnpc.detectors import witnesses
+from rnpc.detectors.base import Accused, Detection
+from rnpc.study import distil
+from rnpc.study.case import Case
+from rnpc.study.inversion import Inverted
+from rnpc.study.surgery import Channel
+
+
+def main() -> None:
+    """Leave out, then go on as the command line says."""
+    if len(sys.argv) < 3 or sys.argv[1] not in PARTS:
+        sys.exit(f"usage: ablations.py {{{','.join(PARTS)}}} harden MODEL ...")
+    PARTS[sys.argv[1]]()
+    rnpc(sys.argv[2:])
+
+
+def blind(witness: str) -> Callable[[], None]:
+    """That witness of `witnesses` sees nothing."""
+
+    def seen(_: object, case: Case) -> Detection:
+        numbers = {"success": 0.0, "success_second": 0.0} if witness != "MmBd" else {}
+        return Detection("clean", (Accused(0, 0.0),), (f"{witness} left out",), numbers=numbers)
+
+    return lambda: setattr(getattr(witnesses, witness), "detect", seen)
+
+
+def put(place: Any, name: str, value: Any) -> Callable[[], None]:
+    """Something else in its place."""
+    return lambda: setattr(place, name, value)
+
+
+def ends(ways: candidates.Ways) -> list[tuple[Channel, ...]]:
+    """Repairs start from the whole cut only."""
+    return [ways.search.made[-1 if ways.search.chosen is None else ways.search.chosen]]
+
+
+def means(case: Case, channels: Sequence[Channel], deviations: object, triggers: Sequence[Inverted], **_: Any) -> list[Channel]:
+    """Constants stay the clean means."""
+    return list(channels)
+
+
+def alone(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """No image is mixed with another."""
+    return pixels
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "families": blind("Families"),
+    "mm-bd": blind("MmBd"),
+    "generators": blind("Generators"),
+    "cut-as-witness": put(cut, "confirms", lambda search: False),
+    "guard": put(cut, "spared", lambda subject, order, taken, data: iter(order)),
+    "constants": put(cut, "settle", means),
+    "probes": put(battery, "working", lambda case, suspect: []),
+    "half-start": put(candidates.Ways, "starts", ends),
+    "line": put(candidates, "ALONG", ()),
+    "second-course": put(repair, "COURSES", repair.COURSES[:1]),
+    "mixtures": put(distil, "mixed", alone),
+}
+"""What can be left out; repairs as a whole by `--options=--no-repair`."""
+
+
+if __name__ == "__main__":
+    main()
