@@ -90,7 +90,7 @@ class Families(Detector):
     """See the module."""
 
     name: ClassVar[str] = "families"
-    level: float = field(default=0.5, metadata={"help": "least success that accuses"})
+    level: float = field(default=0.75, metadata={"help": "least success that accuses"})
     rivals: float = field(default=0.5, metadata={"help": "largest success of the next label, as a share of it"})
 
     def detect(self, case: Case) -> Detection:

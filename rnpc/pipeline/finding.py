@@ -5,8 +5,23 @@ from __future__ import annotations
 from rnpc.defenses.base import Nothing, Outcome, Silence
 from rnpc.detectors.base import Detection
 from rnpc.program import Finding
+from rnpc.study.case import Case
 
 UNTOLD = "what the cut did cannot be told, so it was not written"
+KNOWN = 0.5
+"""Least share of clean images that a model answers rightly of which a verdict is given: below it sound ones look like backdoored ones."""
+
+
+def unfit(case: Case) -> Detection | None:
+    """What is said of a model that hardly knows its task; None for one that does."""
+    seen = case.seen
+    right = float((case.subject.predict(seen) == seen.labels).float().mean())
+    if right >= KNOWN:
+        return None
+    said = (
+        f"the model answers {right:.0%} of {len(seen)} clean images rightly: below {KNOWN:.0%} anything moves it, nothing can be told"
+    )
+    return Detection("inconclusive", (), (f"{said} (do classes and preprocessing fit? --force acts all the same)",))
 
 
 def conclude(detection: Detection | None, outcome: Outcome, force: bool) -> tuple[Finding, Outcome]:

@@ -24,7 +24,7 @@ from rnpc.passes.rewrite.apply import apply
 from rnpc.passes.rewrite.kept import Kept
 from rnpc.pipeline.clock import Clock
 from rnpc.pipeline.estimate import expected_seconds
-from rnpc.pipeline.finding import conclude
+from rnpc.pipeline.finding import conclude, unfit
 from rnpc.pipeline.inputs import Inputs, settle
 from rnpc.pipeline.measure import Measured, measure
 from rnpc.pipeline.optimise import IMAGES, Optimised, optimise
@@ -155,7 +155,7 @@ def case_of(subject: Subject, inputs: Inputs, defense: Defense, settings: Settin
 
 def decide(case: Case, defense: Defense, detector: Detector | None, force: bool) -> Decision:
     """Accuse, then defend where that is called for, then conclude."""
-    detection = None if detector is None else detector.detect(case)
+    detection = None if detector is None else (None if force else unfit(case)) or detector.detect(case)
     if force or detection is None or detection.verdict == "backdoored" or detection.doubt:
         outcome = defense.defend(case, detection)
     else:

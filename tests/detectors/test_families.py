@@ -71,7 +71,7 @@ ANY = Probe("white 2 x 2 at the top left", Change(torch.ones(1, 1, 8, 8), torch.
 
 @pytest.mark.parametrize(
     ("best", "verdict"),
-    [((0.5, 0.25), "backdoored"), ((0.49, 0.0), "clean"), ((0.9, 0.46), "clean"), ((0.1, 0.95), "backdoored"), ((0.0, 0.0), "clean")],
+    [((0.75, 0.37), "backdoored"), ((0.74, 0.0), "clean"), ((0.9, 0.46), "clean"), ((0.1, 0.95), "backdoored"), ((0.0, 0.0), "clean")],
 )
 def test_the_rule(case: Case, monkeypatch: pytest.MonkeyPatch, best: tuple[float, float], verdict: str) -> None:
     monkeypatch.setattr(Families, "best", lambda *_: {k: Best(share, ANY if share else None) for k, share in enumerate(best)})

@@ -6,10 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from rnpc.defenses.auto import Auto
 from rnpc.defenses.base import Left, Nothing, Silence, Weights
 from rnpc.detectors.base import Accused, Detection
-from rnpc.pipeline.finding import UNTOLD, conclude
+from rnpc.detectors.witnesses import Witnesses
+from rnpc.pipeline import harden
+from rnpc.pipeline.finding import KNOWN, UNTOLD, conclude, unfit
+from rnpc.study.case import Case
+from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel
 
 FOUND = Detection("backdoored", (Accused(3, 12.0, 0.001, 0.6),), ("label 3 is cheap",))
@@ -54,3 +60,30 @@ def test_a_method_without_a_detector_gives_no_verdict() -> None:
 
 def test_confidence_waits_for_its_calibration() -> None:
     assert conclude(FOUND, TOLD, force=False)[0].confidence is None
+
+
+def wronged(case: Case, share: float) -> Case:
+    """The case with other labels than the model's own answers on that share of the images that are seen."""
+
+    def some(part: Split) -> Split:
+        answers = case.subject.predict(part)
+        wrong = torch.arange(len(part)) < round(share * len(part))
+        return Split(part.stored, torch.where(wrong, (answers + 1) % case.classes, answers))
+
+    return replace(case, learn=some(case.learn), choose=some(case.choose))
+
+
+def test_of_a_model_that_hardly_knows_its_task_nothing_is_said(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound transformer of 44 % accuracy was convicted: a white corner sent all of its images to one label."""
+    assert unfit(wronged(case, 0.4)) is None
+    said = unfit(wronged(case, 0.6))
+    assert said is not None and said.verdict == "inconclusive" and said.suspects == () and f"below {KNOWN:.0%}" in said.reasons[0]
+    monkeypatch.setattr(Witnesses, "detect", lambda *_: pytest.fail("asked all the same"))
+    decision = harden.decide(wronged(case, 0.6), Auto(), Witnesses(), force=False)
+    assert decision.finding.verdict == "inconclusive" and not decision.cut and decision.finding.labels == ()
+
+
+def test_force_does_not_ask_how_well_the_model_knows(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Witnesses, "detect", lambda *_: FOUND)
+    monkeypatch.setattr(Auto, "defend", lambda *_: TOLD)
+    assert harden.decide(wronged(case, 0.6), Auto(), Witnesses(), force=True).outcome is TOLD

@@ -1,0 +1,32 @@
+"""How often does a sound model stand out as much as this one?
+
+A model stands out by the largest of three numbers: what its cheapest label's triggers save against the next label's (1 - ratio), and by how
+much patches and generators reach their first label more often than the next one. `SOUND` has that number of sound models that no setting
+was chosen by, so that for one more sound model the share (1 + how many stood out as much) / (1 + how many there are) is a valid p-value,
+as far as it is of their kind. A run that convicts early has asked fewer witnesses, and stands out by less than it might.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+
+SOUND: tuple[float, ...] = ()
+"""Rising; `python benchmarks/sound.py RUNS` prints them (docs/results/judge.md lists the models)."""
+
+
+def standing_out(numbers: Mapping[str, float]) -> float | None:
+    """The largest of the three numbers, of a detection by two witnesses; None where triggers or patches were not asked."""
+    if "ratio" not in numbers or "families_success" not in numbers:
+        return None
+    gaps = [numbers[f"{name}_success"] - numbers[f"{name}_success_second"] for name in WITNESSES if f"{name}_success" in numbers]
+    return max(1 - numbers["ratio"], *gaps)
+
+
+WITNESSES = ("families", "generators")
+
+
+def p_value(numbers: Mapping[str, float]) -> float | None:
+    """Of the numbers of a detection; None where they do not say enough."""
+    found = standing_out(numbers)
+    return None if found is None else (1 + len(SOUND) - bisect_left(SOUND, found)) / (1 + len(SOUND))
