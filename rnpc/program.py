@@ -104,7 +104,8 @@ Masks = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict, the accused labels (index, share of evidence), and the evidence in words. `confidence` is None until calibrated."""
+    """The verdict, the accused labels (index, share of evidence), and the evidence in words. `confidence`: p-value, the share of sound
+    models that stand out as much; None where it was not measured."""
 
     verdict: Literal["backdoored", "clean", "inconclusive"] | None
     labels: tuple[tuple[int, float], ...] = ()

@@ -12,21 +12,19 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 SOUND: tuple[float, ...] = ()
-"""Rising; `python benchmarks/sound.py RUNS` prints them (docs/results/judge.md lists the models)."""
+"""Rising, of sound models of `judge` and one that was published, at standard effort; `benchmarks/sound.py` prints them."""
+REACHING = ("families", "generators")
 
 
 def standing_out(numbers: Mapping[str, float]) -> float | None:
     """The largest of the three numbers, of a detection by two witnesses; None where triggers or patches were not asked."""
     if "ratio" not in numbers or "families_success" not in numbers:
         return None
-    gaps = [numbers[f"{name}_success"] - numbers[f"{name}_success_second"] for name in WITNESSES if f"{name}_success" in numbers]
-    return max(1 - numbers["ratio"], *gaps)
-
-
-WITNESSES = ("families", "generators")
+    seen = [name for name in REACHING if f"{name}_success" in numbers]
+    return max(1 - numbers["ratio"], *(numbers[f"{name}_success"] - numbers[f"{name}_success_second"] for name in seen))
 
 
 def p_value(numbers: Mapping[str, float]) -> float | None:
-    """Of the numbers of a detection; None where they do not say enough."""
+    """Of the numbers of a detection, at least 1 / (1 + len(SOUND)); None where they do not say enough."""
     found = standing_out(numbers)
     return None if found is None else (1 + len(SOUND) - bisect_left(SOUND, found)) / (1 + len(SOUND))

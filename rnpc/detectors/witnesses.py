@@ -19,6 +19,7 @@ from typing import ClassVar
 from rnpc.detectors.base import Detection, Detector, Verdict
 from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
+from rnpc.detectors.mmbd import LEAST as FEW
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.triggers.race import PACES, Pace, Race
@@ -81,9 +82,10 @@ class Witnesses(Detector):
             found = searched(case, found, third, PACES[self.effort])
             return replace(found, verdict="inconclusive", doubt=True, suspects=third.suspects, numbers={**found.numbers, DRAWN: 1.0})
         low = any(suspect.p_value is not None and suspect.p_value <= LONE for suspect in second.suspects)
-        heard = low and supported(second.suspects[0].label, first, patches, third)
+        pointed = pointed_to(first, patches, third)
+        heard = low and second.suspects[0].label in pointed
         named = third.suspects if third.verdict != "clean" else second.suspects if heard else ()
-        failed = "inconclusive" in (second.verdict, third.verdict)
+        failed = third.verdict == "inconclusive" or (second.verdict == "inconclusive" and bool(pointed or case.classes <= FEW))
         return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
 
     def reconsider(self, case: Case, detection: Detection, confirmed: bool) -> Detection:
@@ -109,10 +111,10 @@ class Witnesses(Detector):
         return MmBd(images=4, steps=120) if self.effort == "quick" else MmBd()
 
 
-def supported(label: int, triggers: Detection, *reaching: Detection) -> bool:
-    """Whether another witness points to the label, though it does not accuse it."""
-    near = triggers.suspects[0].label == label and triggers.numbers["ratio"] <= NEARLY
-    return near or any(seen.suspects[0].label == label and seen.numbers["success"] >= SUPPORT for seen in reaching if seen.suspects)
+def pointed_to(triggers: Detection, *reaching: Detection) -> set[int]:
+    """Labels to which a witness points, though it does not accuse them: those for which MM-BD's word counts, or is missed."""
+    near = {triggers.suspects[0].label} if triggers.numbers["ratio"] <= NEARLY else set[int]()
+    return near | {seen.suspects[0].label for seen in reaching if seen.suspects and seen.numbers["success"] >= SUPPORT}
 
 
 def sure(patches: Detection) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from rnpc.defenses.base import Nothing, Outcome, Silence
 from rnpc.detectors.base import Detection
+from rnpc.detectors.calibration import p_value
 from rnpc.program import Finding
 from rnpc.study.case import Case
 
 UNTOLD = "what the cut did cannot be told, so it was not written"
-KNOWN = 0.5
+KNOWN = 0.6
 """Least share of clean images that a model answers rightly of which a verdict is given: below it sound ones look like backdoored ones."""
 
 
@@ -18,9 +19,7 @@ def unfit(case: Case) -> Detection | None:
     right = float((case.subject.predict(seen) == seen.labels).float().mean())
     if right >= KNOWN:
         return None
-    said = (
-        f"the model answers {right:.0%} of {len(seen)} clean images rightly: below {KNOWN:.0%} anything moves it, nothing can be told"
-    )
+    said = f"the model answers {right:.0%} of {len(seen)} clean images rightly: below {KNOWN:.0%} anything moves it, nothing can be told"
     return Detection("inconclusive", (), (f"{said} (do classes and preprocessing fit? --force acts all the same)",))
 
 
@@ -37,7 +36,7 @@ def conclude(detection: Detection | None, outcome: Outcome, force: bool) -> tupl
     elif not force and isinstance(outcome, Silence) and outcome.confirmed is not None and not outcome.left.told:
         outcome, reasons = given_up(outcome, UNTOLD), (*reasons, UNTOLD)
     accused = tuple((suspect.label, suspect.share) for suspect in detection.suspects) if verdict != "clean" or force else ()
-    return Finding(None if force else verdict, accused, None, reasons), outcome
+    return Finding(None if force else verdict, accused, None if force else p_value(detection.numbers), reasons), outcome
 
 
 def given_up(outcome: Outcome, why: str) -> Nothing:

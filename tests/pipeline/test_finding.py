@@ -10,6 +10,7 @@ import torch
 
 from rnpc.defenses.auto import Auto
 from rnpc.defenses.base import Left, Nothing, Silence, Weights
+from rnpc.detectors import calibration
 from rnpc.detectors.base import Accused, Detection
 from rnpc.detectors.witnesses import Witnesses
 from rnpc.pipeline import harden
@@ -58,8 +59,12 @@ def test_a_method_without_a_detector_gives_no_verdict() -> None:
     assert [label for label, _ in finding.labels] == [3] and np.isnan(finding.labels[0][1])
 
 
-def test_confidence_waits_for_its_calibration() -> None:
-    assert conclude(FOUND, TOLD, force=False)[0].confidence is None
+@pytest.mark.parametrize(("ratio", "p"), [(0.1, 0.25), (0.6, 0.5), (0.95, 1.0)])
+def test_confidence_is_the_share_of_sound_models_that_stand_out_as_much(monkeypatch: pytest.MonkeyPatch, ratio: float, p: float) -> None:
+    monkeypatch.setattr(calibration, "SOUND", (0.1, 0.2, 0.4))
+    found = replace(FOUND, numbers={"ratio": ratio, "families_success": 0.05, "families_success_second": 0.05})
+    assert conclude(found, TOLD, force=False)[0].confidence == p
+    assert conclude(found, TOLD, force=True)[0].confidence is None and conclude(FOUND, TOLD, force=False)[0].confidence is None
 
 
 def wronged(case: Case, share: float) -> Case:
@@ -75,15 +80,15 @@ def wronged(case: Case, share: float) -> Case:
 
 def test_of_a_model_that_hardly_knows_its_task_nothing_is_said(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sound transformer of 44 % accuracy was convicted: a white corner sent all of its images to one label."""
-    assert unfit(wronged(case, 0.4)) is None
-    said = unfit(wronged(case, 0.6))
+    assert unfit(wronged(case, 0.3)) is None
+    said = unfit(wronged(case, 0.5))
     assert said is not None and said.verdict == "inconclusive" and said.suspects == () and f"below {KNOWN:.0%}" in said.reasons[0]
     monkeypatch.setattr(Witnesses, "detect", lambda *_: pytest.fail("asked all the same"))
-    decision = harden.decide(wronged(case, 0.6), Auto(), Witnesses(), force=False)
+    decision = harden.decide(wronged(case, 0.5), Auto(), Witnesses(), force=False)
     assert decision.finding.verdict == "inconclusive" and not decision.cut and decision.finding.labels == ()
 
 
 def test_force_does_not_ask_how_well_the_model_knows(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Witnesses, "detect", lambda *_: FOUND)
     monkeypatch.setattr(Auto, "defend", lambda *_: TOLD)
-    assert harden.decide(wronged(case, 0.6), Auto(), Witnesses(), force=True).outcome is TOLD
+    assert harden.decide(wronged(case, 0.5), Auto(), Witnesses(), force=True).outcome is TOLD
