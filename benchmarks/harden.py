@@ -1,10 +1,12 @@
 """Where the time and the memory of one `rnpc harden` go, stage by stage.
 
-    python benchmarks/harden.py MODEL --defense-data DIR [--runs 3] [--seed 0] [--threads 2] [--out FILE]
+    python benchmarks/harden.py MODEL --defense-data DIR [--runs 3] [--seed 0] [--threads 2] [--method auto] [--beside rnp]
+        [--out FILE]
 
 Each run is a whole `rnpc harden` in a process of its own, as a user would start it. Printed are the seconds of each stage by median over
 the runs, the whole command's seconds (start of Python included; all runs, and the smallest), and the largest resident memory. What else the
-machine does is in these numbers: the load average before the runs is printed beside them.
+machine does is in these numbers: the load average before the runs is printed beside them. `--beside METHOD` runs that one in turn with
+the other, and prints how many times its seconds the other took.
 """
 
 from __future__ import annotations
@@ -29,22 +31,27 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--method", default="auto")
+    parser.add_argument("--beside")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    runs = [once(options) for _ in range(options.runs)]
-    found = summary(runs, load)
+    pairs = [(once(options, options.method), once(options, options.beside) if options.beside else None) for _ in range(options.runs)]
+    found = summary([run for run, _ in pairs], load)
+    if options.beside:
+        found["ratio"] = round(statistics.median(run["seconds"] / other["seconds"] for run, other in pairs if other), 2)
+        found["beside"] = {"method": options.beside, **summary([other for _, other in pairs if other], load)}
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     print("\n".join(lines(found)))
 
 
-def once(options: argparse.Namespace) -> dict[str, Any]:
+def once(options: argparse.Namespace, method: str) -> dict[str, Any]:
     """One run: seconds, peak memory in MB (10^6 bytes), seconds by stage, exit code."""
     with tempfile.TemporaryDirectory() as folder:
         timings = Path(folder) / "timings.json"
         words = ["harden", options.model, "--defense-data", options.defense_data, "-o", Path(folder) / "out.onnx", "--timings", timings]
-        words += ["--seed", options.seed, "--threads", options.threads, "--quiet"]
+        words += ["--seed", options.seed, "--threads", options.threads, "--method", method, "--quiet"]
         start = time.perf_counter()
         command = [sys.executable, "-c", "import sys; from rnpc.cli import main; main(sys.argv[1:])", *map(str, words)]
         with subprocess.Popen(command) as process:
@@ -75,6 +82,11 @@ def summary(runs: list[dict[str, Any]], load: float) -> dict[str, Any]:
 def lines(found: dict[str, Any]) -> list[str]:
     """A Markdown table and two lines."""
     rows = [f"| {name} | {seconds:.2f} |" for name, seconds in found["stages"].items()]
+    more = (
+        ["", f"beside it `--method {found['beside']['method']}`:", "", *lines(found["beside"]), f"{found['ratio']} times its seconds"]
+        if "beside" in found
+        else []
+    )
     return [
         "| stage | s |",
         "| --- | --- |",
@@ -82,6 +94,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         "",
         f"whole command: {', '.join(map(str, found['seconds']))} s, exit codes {found['exit']}, peak memory {found['mb']} MB",
         f"load average before: {found['load']}",
+        *more,
     ]
 
 
