@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -38,12 +39,16 @@ def blind(witness: str) -> Callable[[], None]:
         numbers = {"success": 0.0, "success_second": 0.0} if witness != "MmBd" else {}
         return Detection("clean", (Accused(0, 0.0),), (f"{witness} left out",), numbers=numbers)
 
-    return lambda: setattr(getattr(witnesses, witness), "detect", seen)
+    return put(getattr(witnesses, witness), "detect", seen)
 
 
 def put(place: Any, name: str, value: Any) -> Callable[[], None]:
-    """Something else in its place."""
-    return lambda: setattr(place, name, value)
+    """Something else in its place; an AttributeError where the place has no such name any more."""
+
+    def act() -> None:
+        patch.object(place, name, value).start()
+
+    return act
 
 
 def ends(ways: candidates.Ways) -> list[tuple[Channel, ...]]:

@@ -1,7 +1,6 @@
 """Where the time and the memory of one `rnpc harden` go, stage by stage.
 
-    python benchmarks/harden.py MODEL --defense-data DIR [--runs 3] [--seed 0] [--threads 2] [--method auto] [--beside rnp]
-        [--out FILE]
+    python benchmarks/harden.py MODEL --defense-data DIR [--runs 3] [--seed 0] [--threads 2] [--beside rnp] [--out FILE]
 
 Each run is a whole `rnpc harden` in a process of its own, as a user would start it. Printed are the seconds of each stage by median over
 the runs, the whole command's seconds (start of Python included; all runs, and the smallest), and the largest resident memory. What else the
@@ -31,16 +30,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--method", default="auto")
     parser.add_argument("--beside")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    pairs = [(once(options, options.method), once(options, options.beside) if options.beside else None) for _ in range(options.runs)]
-    found = summary([run for run, _ in pairs], load)
+    methods = ["auto", options.beside] if options.beside else ["auto"]
+    turns = [[once(options, method) for method in methods] for _ in range(options.runs)]
+    found = summary([turn[0] for turn in turns], load)
     if options.beside:
-        found["ratio"] = round(statistics.median(run["seconds"] / other["seconds"] for run, other in pairs if other), 2)
-        found["beside"] = {"method": options.beside, **summary([other for _, other in pairs if other], load)}
+        found["ratio"] = round(statistics.median(own["seconds"] / other["seconds"] for own, other in turns), 2)
+        found["beside"] = {"method": options.beside, **summary([turn[1] for turn in turns], load)}
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     print("\n".join(lines(found)))

@@ -19,7 +19,6 @@ from typing import ClassVar
 from rnpc.detectors.base import Detection, Detector, Verdict
 from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
-from rnpc.detectors.mmbd import LEAST as FEW
 from rnpc.detectors.mmbd import MmBd
 from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.triggers.race import PACES, Pace, Race
@@ -82,10 +81,9 @@ class Witnesses(Detector):
             found = searched(case, found, third, PACES[self.effort])
             return replace(found, verdict="inconclusive", doubt=True, suspects=third.suspects, numbers={**found.numbers, DRAWN: 1.0})
         low = any(suspect.p_value is not None and suspect.p_value <= LONE for suspect in second.suspects)
-        pointed = pointed_to(first, patches, third)
-        heard = low and second.suspects[0].label in pointed
+        heard = low and second.suspects[0].label in pointed_to(first, patches, third)
         named = third.suspects if third.verdict != "clean" else second.suspects if heard else ()
-        failed = third.verdict == "inconclusive" or (second.verdict == "inconclusive" and bool(pointed or case.classes <= FEW))
+        failed = "inconclusive" in (second.verdict, third.verdict)
         return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
 
     def reconsider(self, case: Case, detection: Detection, confirmed: bool) -> Detection:
@@ -112,7 +110,7 @@ class Witnesses(Detector):
 
 
 def pointed_to(triggers: Detection, *reaching: Detection) -> set[int]:
-    """Labels to which a witness points, though it does not accuse them: those for which MM-BD's word counts, or is missed."""
+    """Labels to which a witness points, though it does not accuse them: those for which MM-BD's word alone counts."""
     near = {triggers.suspects[0].label} if triggers.numbers["ratio"] <= NEARLY else set[int]()
     return near | {seen.suspects[0].label for seen in reaching if seen.suspects and seen.numbers["success"] >= SUPPORT}
 

@@ -1,4 +1,5 @@
-"""From a detection and an outcome to the finding, and to what may be done: no false all-clear, no cut of which nothing can be told."""
+"""From a detection and an outcome to the finding, and to what may be done: no false all-clear, no cut of which nothing can be told, no
+verdict of a model that hardly knows its task."""
 
 from __future__ import annotations
 

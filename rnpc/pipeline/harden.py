@@ -155,7 +155,9 @@ def case_of(subject: Subject, inputs: Inputs, defense: Defense, settings: Settin
 
 def decide(case: Case, defense: Defense, detector: Detector | None, force: bool) -> Decision:
     """Accuse, then defend where that is called for, then conclude."""
-    detection = None if detector is None else (None if force else unfit(case)) or detector.detect(case)
+    detection = None if detector is None or force else unfit(case)
+    if detector is not None and detection is None:
+        detection = detector.detect(case)
     if force or detection is None or detection.verdict == "backdoored" or detection.doubt:
         outcome = defense.defend(case, detection)
     else:

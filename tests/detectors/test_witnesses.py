@@ -215,16 +215,6 @@ def test_a_clean_word_of_the_triggers_needs_the_other_one(
     assert (found.accused == ()) == (verdict == "clean") and found.reasons == ("alike", "no patch", *second.reasons, "nothing drawn")
 
 
-@pytest.mark.parametrize(("third", "verdict"), [(0.3, "inconclusive"), (0.29, "clean")])
-def test_margins_that_cannot_be_measured_are_missed_where_they_would_count(
-    case: Case, monkeypatch: pytest.MonkeyPatch, third: float, verdict: Verdict
-) -> None:
-    say(monkeypatch, ACQUITS, FAILED, points(third))
-    many = replace(case, subject=replace(case.subject, classes=5))
-    assert Witnesses().detect(many).verdict == verdict
-    assert Witnesses().detect(case).verdict == "inconclusive"  # three labels: too few for it, whoever points to whom
-
-
 def points(success: float, label: int = 2) -> Detection:
     """Patches or generators that accuse nobody, and reach that label most."""
     return replace(SILENT, suspects=(Accused(label, 1.5),), numbers={"success": success, "success_second": success})
