@@ -22,12 +22,14 @@ from rnpc.study.surgery import Channel
 @dataclass(frozen=True)
 class Left:
     """What the judge says of the trigger after the cut: success of the strongest one `before` and after (`success`), the `natural` level
-    that another label's reaches, and whether it can be told at all."""
+    that another label's reaches, and whether it can be told at all. `narrow`: the class of images that some trigger still moves most, and
+    the share of it; None where no class has images enough."""
 
     success: float | None = None
     before: float | None = None
     natural: float | None = None
     told: bool = False
+    narrow: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

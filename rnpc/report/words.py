@@ -2,8 +2,8 @@
 take their words from here, and nothing else speaks of a verdict.
 
 What a run came to is read from its document (`Outcome`). A backdoor counts as removed only where the battery of triggers could tell, and
-what it says is left is low: at most the natural level of other labels, and never above one image in five, whatever that level is. The true
-trigger, where one was given, can only make it worse.
+what it says is left is low: at most the natural level of other labels, never above one image in ten, whatever that level is, and of no
+single class more than half: an attack may be on the images of one. The true trigger, where one was given, can only make it worse.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from rnpc.report.numbers import count, p_value, percent
 
 LOW = 0.05
 """A success that counts as natural in any model: so many images are lost to a trigger as to any other change."""
-HIGH = 0.2
+HIGH = 0.1
 """Above this success nothing is called removed."""
+NARROW = 0.5
+"""Above this share of one class's images nothing is called removed. Other labels' natural triggers move most of some class too."""
 NOTABLE = 0.1
 """A change that takes less than this from the success of triggers did not weaken the backdoor."""
 
@@ -67,8 +69,9 @@ class Words:
 def describe(document: Document) -> Words:
     """Words for a document of schema rnpc.harden/1; `verdict` null means that the change was forced.
 
-    Where present it reads `left` (success, before, natural: shares or null; told; words), `unseen` (lines), `attack_success` (before,
-    after: of the true trigger), `retrained` (how many tensors got new weights) and `why` (why nothing was done).
+    Where present it reads `left` (success, before, natural: shares or null; told; narrow: class and success, or null; words), `unseen`
+    (lines), `attack_success` (before, after: of the true trigger), `retrained` (how many tensors got new weights) and `why` (why nothing
+    was done).
     """
     outcome = outcome_of(document)
     verb = "retrained" if tuned(document) else "pruned"
@@ -96,6 +99,7 @@ def outcome_of(document: Document) -> Outcome:
     found = [remaining(document.get("attack_success") or {}, "after")]
     left = document.get("left") or {}
     found.append(remaining(left, "success") if left.get("told") else Outcome.UNKNOWN)
+    found += [Outcome.WEAKENED] if found[1] is Outcome.REMOVED and narrow(left) > NARROW else []
     return next(o for o in (Outcome.REMAINS, Outcome.WEAKENED, found[1]) if o in found)
 
 
@@ -107,6 +111,11 @@ def remaining(measured: Mapping[str, Any], after: str) -> Outcome:
     if success <= min(max(natural or 0.0, LOW), HIGH):
         return Outcome.REMOVED
     return Outcome.REMAINS if success > (1.0 if before is None else before) - NOTABLE else Outcome.WEAKENED
+
+
+def narrow(left: Mapping[str, Any]) -> float:
+    """The largest success on the images of one class; 0 where that is not known."""
+    return float((left.get("narrow") or {}).get("success") or 0.0)
 
 
 def tuned(document: Document) -> int:
@@ -170,6 +179,9 @@ def what_is_left(document: Document) -> str:
         return " ".join([*said, f"What {other} can still do cannot be told from these images."])
     known = ", ".join(f"{key}: {percent(left[key])}" for key in ("before", "natural") if left.get(key) is not None)
     said.append(f"The best trigger found afterwards succeeds on {percent(left['success'])} of images{f' ({known})' if known else ''}.")
+    if narrow(left) > max(NARROW, left["success"]):
+        one = f"{percent(narrow(left))} of the images of class {left['narrow']['class']}"
+        said.append(f"One still moves {one}: an attack on single classes may work as before.")
     return " ".join(said)
 
 

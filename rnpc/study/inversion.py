@@ -182,10 +182,16 @@ def missed_next(subject: Subject, trigger: Inverted, data: Split) -> float:
 
 def success(subject: Subject, trigger: Inverted, data: Split, edits: Mapping[str, Edit] | None = None) -> float:
     """Share of the images, those of its label left out, that the trigger sends to its label; nan where there are none."""
-    shown = aimed(data, trigger.label, subject.classes)
-    if len(shown) == 0:
-        return float("nan")
-    return float((subject.predict(shown, edits, trigger.apply) == shown.labels).float().mean())
+    hits = reached(subject, trigger, data, edits)[1]
+    return float(hits.float().mean()) if len(hits) else float("nan")
+
+
+def reached(subject: Subject, trigger: Inverted, data: Split, edits: Mapping[str, Edit] | None = None) -> tuple[Tensor, Tensor]:
+    """Classes int64 [n] of the images, those of the trigger's label left out, and whether it sends each to its label, bool [n]."""
+    rows, wanted = aimed_rows(data, trigger.label, subject.classes)
+    if len(rows) == 0:
+        return wanted, wanted.bool()
+    return data.labels[rows], subject.predict(Split(data.stored[rows], wanted), edits, trigger.apply) == wanted
 
 
 def distance(subject: Subject, trigger: Inverted, data: Split) -> float:

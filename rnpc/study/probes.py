@@ -51,7 +51,12 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
 
 def probed(case: Case, label: int, probe: Probe, data: Split, edits: Mapping[str, Edit]) -> float:
     """Success of a probe for the label in the model with `edits`."""
-    return success(case.subject, Inverted(label, "probe", 0.0, probe.change), data, edits)
+    return success(case.subject, aimed_at(label, probe), data, edits)
+
+
+def aimed_at(label: int, probe: Probe) -> Inverted:
+    """The probe as a trigger for the label."""
+    return Inverted(label, "probe", 0.0, probe.change)
 
 
 def centre(trigger: Inverted) -> tuple[int, int]:

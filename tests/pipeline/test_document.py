@@ -62,7 +62,13 @@ def test_nothing_says_why_and_the_output_is_the_input(ran: Ran) -> None:
     run = ran(Nothing(why="it cost too much", left=Left(0.25, 0.5, None, told=True)))
     found = document.document_of(run, "out.onnx")
     assert found["why"] == "it cost too much" and found["output"]["sha256"] == found["input"]["sha256"] and found["edits"] == []
-    assert found["accuracy"]["drop_bound"] == 0.0 and found["left"] == {"before": 0.5, "success": 0.25, "natural": None, "told": True}
+    assert found["accuracy"]["drop_bound"] == 0.0 and found["left"] == {
+        "before": 0.5,
+        "success": 0.25,
+        "natural": None,
+        "told": True,
+        "narrow": None,
+    }
 
 
 def test_accuracy_without_an_output() -> None:

@@ -15,11 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from torch import Tensor
+
 from rnpc.speed import side_by_side
 from rnpc.study.case import Case
 from rnpc.study.forms.drawn import BUDGET, Drawn
-from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, strongest, success
-from rnpc.study.probes import Probe, probed, probes
+from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, reached, strongest, success
+from rnpc.study.probes import Probe, aimed_at, probed, probes
 from rnpc.study.subject import Split
 from rnpc.twin.module import Edit
 
@@ -33,6 +35,8 @@ HIGH = 0.5
 """A form whose natural level is above this hides what is left."""
 SHOWN = 96
 """Images by which probes are tried in the original."""
+CLASS = 10
+"""Images that a class has at least where it is looked at alone."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,13 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Found:
-    """`success` of the worst member of the battery, and what it is; `triggers`: the fresh ones, the strongest first."""
+    """`success` of the worst member of the battery, and what it is; `triggers`: the fresh ones, the strongest first; `narrow`: the class
+    whose images some member moves most, and its success there (None where no class has images enough): an attack may be on one class."""
 
     success: float
     worst: str
     triggers: tuple[Inverted, ...]
+    narrow: tuple[int, float] | None = None
 
 
 def hardest(case: Case, suspect: Suspect, edits: Mapping[str, Edit], data: Split, worked: Sequence[Probe], seed: int = 0) -> Found:
@@ -73,12 +79,26 @@ def hardest(case: Case, suspect: Suspect, edits: Mapping[str, Edit], data: Split
     aims = [(form, start) for form in suspect.budgets for start in STARTS]
     jobs = [partial(fresh, case, suspect, form, case.seed + seed + start, edits) for form, start in aims]
     made = side_by_side(jobs, case.device)
-    reached = [success(case.subject, trigger, data, edits) for trigger in made]
-    scored = [(share, f"a fresh {trigger.form} trigger of cost {trigger.cost:.3g}") for share, trigger in zip(reached, made, strict=True)]
-    scored += [(probed(case, suspect.label, probe, data, edits), probe.name) for probe in worked]
-    best, name = max(scored, default=(0.0, "nothing"))
-    order = sorted(range(len(made)), key=lambda k: -reached[k])
-    return Found(best, name, tuple(made[k] for k in order))
+    members = [(f"a fresh {trigger.form} trigger of cost {trigger.cost:.3g}", trigger) for trigger in made]
+    members += [(probe.name, aimed_at(suspect.label, probe)) for probe in worked]
+    hits = [reached(case.subject, trigger, data, edits) for _, trigger in members]
+    shares = [float(hit.float().mean()) if len(hit) else float("nan") for _, hit in hits]
+    best, name = max(zip(shares, (name for name, _ in members), strict=True), default=(0.0, "nothing"))
+    order = sorted(range(len(made)), key=lambda k: -shares[k])
+    return Found(best, name, tuple(made[k] for k in order), narrowest(hits))
+
+
+def narrowest(hits: Sequence[tuple[Tensor, Tensor]]) -> tuple[int, float] | None:
+    """Of all classes with `CLASS` images or more the one that a trigger moves most, and how much of it. `hits`: by trigger, the images'
+    classes and whether they fell."""
+    found = [
+        (float(hit[of].float().mean()), int(label))
+        for labels, hit in hits
+        for label in labels.unique()
+        if (of := labels == label).sum() >= CLASS
+    ]
+    share, label = max(found, default=(-1.0, -1))
+    return (label, share) if found else None
 
 
 def fresh(case: Case, suspect: Suspect, form: str, seed: int, edits: Mapping[str, Edit]) -> Inverted:

@@ -34,7 +34,7 @@ ABOVE_NEXT = 1.5
 TOLD = 0.1
 """Least distance of the success before from the natural level."""
 NATURAL_MOST = 0.15
-"""A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 20 % at most,
+"""A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 10 % at most,
 on other images and from other starts."""
 
 
@@ -104,7 +104,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
         return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
     final = judged(case, suspect, worked, taken)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
-    left = Left(final.success, before, plain, tells and before - plain > TOLD)
+    left = Left(final.success, before, plain, tells and before - plain > TOLD, final.narrow)
     numbers |= {"left_before": before, "left_after": final.success, "left_natural": plain, "drop": drop, "drop_bound": bound}
     silence = Silence(
         channels=taken.channels,

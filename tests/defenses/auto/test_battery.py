@@ -58,9 +58,21 @@ def test_a_probe_that_still_works_is_the_worst(case: Case) -> None:
     assert all(trigger.form == "additive" for trigger in found.triggers)  # a probe teaches the repair as a probe
 
 
+def test_the_class_that_is_moved_most_is_named() -> None:
+    labels = torch.tensor([0] * battery.CLASS + [2] * battery.CLASS + [3])
+    weak, strong = labels == 3, (labels == 2) | (labels == 3)  # a class of one image says nothing
+    assert battery.narrowest([(labels, weak), (labels, strong)]) == (2, 1.0)
+    assert battery.narrowest([(labels[-1:], strong[-1:])]) is None and battery.narrowest([]) is None
+
+
+def test_what_moves_one_class_only_shows_there(case: Case) -> None:
+    found = hardest(case, replace(SUSPECT, budgets={"additive": 1e-3}), {}, case.judge, [checkers()])
+    assert found.narrow is not None and found.narrow[1] >= found.success > 0.9 and found.narrow[0] != SUSPECT.label
+
+
 def test_with_nothing_to_try_nothing_is_left(case: Case) -> None:
     found = hardest(case, SUSPECT.within(()), {}, case.judge, [])
-    assert (found.success, found.worst, found.triggers) == (0.0, "nothing", ())
+    assert (found.success, found.worst, found.triggers, found.narrow) == (0.0, "nothing", (), None)
 
 
 def test_other_starts_make_other_triggers(case: Case) -> None:
