@@ -3,8 +3,8 @@
     KL(original on x || tuned on x) + KL(original on z || tuned on z with a trigger)
 
 over all images that may be seen (x) and those that triggers were learnt on (z). No label is learnt anew, and accuracy is not spent on what
-the model did not know before. Every other step x are mixtures of strained images, and z are strained in the steps between: on the
-images alone a small network forgets the others (docs/method.md has the numbers). BatchNorm's statistics stay.
+the model did not know before. Every other step x are mixtures of strained and turned images, and z are such images in the steps between:
+on the images alone a small network forgets the others (docs/method.md has the numbers). BatchNorm's statistics stay.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
 
 from rnpc.speed import one_thread
 from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
-from rnpc.study.strain import mixed, strained
+from rnpc.study.strain import mixed, strained, turned
 from rnpc.study.subject import Split
 from rnpc.study.tunable import Tunable
 
 RATES, MOMENTUM = (0.001, 0.00025), 0.9
 """Of SGD: the first at which the network does not fall apart."""
+ADAM = 0.0001
+"""Rate of Adam: the better step where the weights of a network differ much in scale."""
 WELL, ENDS = 1.0, 16
 """A mean loss over the last steps (nats) that is well whatever it was at first; how many."""
 BATCH, LEAST = 32, 8
@@ -35,11 +37,12 @@ EACH = 8
 """Images of a step that share a trigger."""
 
 
-def distil(case: Case, tunable: Tunable, changes: Sequence[Change], steps: int, seed: int) -> bool:
-    """Train in place; whether it worked. Where the network falls apart it starts once more at a lower rate."""
+def distil(case: Case, tunable: Tunable, changes: Sequence[Change], steps: int, seed: int, adam: bool = False) -> bool:
+    """Train in place, by SGD or Adam; whether it worked. Where the network falls apart SGD starts once more at a lower rate."""
     before = {name: value.clone() for name, value in tunable.twin.state_dict().items()}
-    for rate in RATES:
-        if fine(course(case, tunable, changes, rate, steps, seed)):
+    for rate in (ADAM,) if adam else RATES:
+        weights = tunable.parameters()
+        if fine(course(case, tunable, changes, Adam(weights, rate) if adam else SGD(weights, rate, MOMENTUM), steps, seed)):
             return True
         tunable.twin.load_state_dict(before)
     return False
@@ -51,24 +54,23 @@ def fine(losses: Sequence[float]) -> bool:
     return math.isfinite(last) and last <= max(first, WELL)
 
 
-def course(case: Case, tunable: Tunable, changes: Sequence[Change], rate: float, steps: int, seed: int) -> list[float]:
-    """Steps of SGD, the rate falling along half a cosine; their losses in nats. Ends early where one is no number."""
-    generator, losses = torch.Generator().manual_seed(seed), list[float]()
-    sgd = SGD(tunable.parameters(), lr=rate, momentum=MOMENTUM)
+def course(case: Case, tunable: Tunable, changes: Sequence[Change], optimizer: Optimizer, steps: int, seed: int) -> list[float]:
+    """Steps, the rate falling along half a cosine; their losses in nats. Ends early where one is no number."""
+    generator, losses, rate = torch.Generator().manual_seed(seed), list[float](), optimizer.param_groups[0]["lr"]
     tunable.twin.eval()
     for step in range(steps):
         if step % ENDS == 0:
             case.tell(Stage.REPAIR, step / steps, None)
-        for group in sgd.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         clean, hidden = drawn(case, case.seen, generator), drawn(case, case.learn, generator)
         if step % 2:
-            clean = mixed(strained(clean, generator), generator)
+            clean = mixed(turned(strained(clean, generator), generator), generator)
         else:
-            hidden = strained(hidden, generator)
-        sgd.zero_grad()
+            hidden = turned(strained(hidden, generator), generator)
+        optimizer.zero_grad()
         losses.append(descend(case, tunable, clean, hidden, triggered(hidden, changes, generator)))
-        sgd.step()
+        optimizer.step()
         if not math.isfinite(losses[-1]):
             break
     return losses

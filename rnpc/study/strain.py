@@ -2,10 +2,12 @@
 
 A network that is fitted to few images keeps its answers on these and loses them on others. What is asked of it here is to answer as the
 original does, and the original answers any picture, so that pictures may be made: strained copies (contrast, brightness, noise, shifts),
-and pairs, blended (mixup; Zhang et al., ICLR 2018) or with a rectangle of one in the other (CutMix; Yun et al., ICCV 2019).
+turned ones, and pairs, blended (mixup; Zhang et al., ICLR 2018) or with a rectangle of one in the other (CutMix; Yun et al., ICCV 2019).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from rnpc.study.subject import AREA, Split
 
 CONTRAST, BRIGHTNESS, NOISE, SHIFT = 0.3, 0.05, 0.04, 1 / 16
+ANGLE, SCALE, SHEAR = math.radians(15), 0.1, 0.15
 LEAST_SIDE, MOST_SIDE = 0.1, 0.6
 """Of the rectangle, in parts of the image's."""
 AT_ONCE = 64
@@ -30,6 +33,17 @@ def strained(pixels: Tensor, generator: torch.Generator) -> Tensor:
     places = torch.randint(0, 2 * reach + 1, (n, 2), generator=generator).tolist()
     wide = F.pad(hard, (reach,) * 4, mode="replicate")
     return torch.stack([image[:, top : top + height, left : left + width] for image, (top, left) in zip(wide, places, strict=True)])
+
+
+def turned(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Pixels [n, C, H, W] turned by up to 15 degrees, scaled by a tenth, sheared by 0.15; edges repeat."""
+    angle, scale, shear = (2 * torch.rand(3, len(pixels), generator=generator) - 1).to(pixels.device)
+    angle, scale = ANGLE * angle, 1 + SCALE * scale
+    still = torch.zeros_like(angle)
+    across = torch.stack([scale * angle.cos(), SHEAR * shear - angle.sin(), still], 1)
+    down = torch.stack([angle.sin(), scale * angle.cos(), still], 1)
+    grid = F.affine_grid(torch.stack([across, down], 1), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
 def mixed(pixels: Tensor, generator: torch.Generator) -> Tensor:

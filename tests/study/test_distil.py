@@ -33,11 +33,12 @@ def test_the_loss_is_what_two_divergences_come_to(case: Case) -> None:
     assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in tunable.parameters())
 
 
-def test_a_seed_trains_the_same_and_tells_how_far_it_is(case: Case) -> None:
+@pytest.mark.parametrize("adam", [False, True])
+def test_a_seed_trains_the_same_and_tells_how_far_it_is(case: Case, adam: bool) -> None:
     told: list[tuple[Stage, float | None]] = []
     told_case = replace(case, tell=lambda stage, share, _: told.append((stage, share)))
     made = [Tunable.of(case) for _ in range(2)]
-    assert all(distil.distil(told_case, each, [dark(case)], 20, 1) for each in made)
+    assert all(distil.distil(told_case, each, [dark(case)], 20, 1, adam) for each in made)
     first, second = (each.tensors() for each in made)
     assert first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
     assert told[:2] == [(Stage.REPAIR, 0.0), (Stage.REPAIR, 0.8)] and first

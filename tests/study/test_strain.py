@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rnpc.study.strain import AT_ONCE, blends, copies, mixed, rectangles, strained
+from rnpc.study.strain import AT_ONCE, blends, copies, mixed, rectangles, strained, turned
 from rnpc.study.subject import Split
 
 
@@ -52,3 +52,12 @@ def test_copies_are_kept_in_a_byte_a_pixel() -> None:
     assert found.stored.dtype == torch.uint8 and len(found) == 2 * len(data) and torch.equal(found.labels, data.labels.repeat(2))
     assert not torch.equal(found.stored[: len(data)], found.stored[len(data) :])
     assert torch.equal(found.stored, copies(data, 0, 2).stored) and not torch.equal(found.stored, copies(data, 1, 2).stored)
+
+
+def test_turned_images_keep_range_and_size_and_follow_the_seed() -> None:
+    pixels = torch.rand(6, 3, 16, 16)
+    first, same, other = (turned(pixels, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.shape == pixels.shape and 0 <= float(first.min()) <= float(first.max()) <= 1
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    plain = torch.full((2, 1, 8, 8), 0.5)
+    assert torch.allclose(turned(plain, torch.Generator().manual_seed(0)), plain)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from rnpc.defenses.auto import battery, cut
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.defenses.auto.constants import settle
-from rnpc.defenses.auto.repair import Repaired, partly, repair
+from rnpc.defenses.auto.repair import Repaired, Task, partly, repair
 from rnpc.errors import InputRefused
 from rnpc.stats import drop_bound
 from rnpc.study.case import Case
@@ -38,6 +38,8 @@ COPIES = 4
 """Strained copies of each image that the search sees."""
 HARMLESS, LESS = 0.03, 0.03
 """Harm (nats) of a cut that needs no repair; by how much (of 1) a candidate that harms more must leave less."""
+ROUGH = 0.1
+"""Harm (nats) of a repair beside which another kind of steps is tried."""
 ALONG, BENT = (0.7, 0.49), 1.2
 """Points of a repair's line: each has half of the harm of the next. What is measured there may be so many times the end's: on a line
 that leads through worse networks nothing is gentler."""
@@ -88,22 +90,32 @@ class Ways:
         """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`."""
         most = cut.HALF * max(self.search.cuts[0].success.values())
         for channels in self.starts():
+            task = Task(self.suspect, channels, self.worked, self.reached, enough)
+            ends = list(self.ends(task))
+            for end in (end for end in ends if end.left.success <= most):
+                yield end
+                yield from (point for point in self.along(end) if point.left.success <= most)
+            if not ends or min(end.left.success for end in ends) <= enough:
+                return
+
+    def ends(self, task: Task) -> Iterator[Candidate]:
+        """A repair by SGD, and where that harms one by Adam: which is gentler differs from network to network."""
+        for adam in (False, True):
             try:
-                tuned = repair(self.case, self.suspect, channels, self.worked, self.reached, enough)
+                tuned = repair(self.case, task, adam)
             except InputRefused as error:  # weights that cannot be tuned, or a network that falls apart: pruning alone is what there is
                 self.refused.append(f"it was not repaired: {error.what}")
                 return
-            if tuned.left.success <= most:
-                end = self.weighed(Candidate(channels, tuned, tuned.left))
-                yield end
-                yield from (point for point in self.along(end, tuned) if point.left.success <= most)
-            if tuned.left.success <= enough:
+            end = self.weighed(Candidate(tuple(task.channels), tuned, tuned.left))
+            yield end
+            if end.harm <= ROUGH:
                 return
 
-    def along(self, end: Candidate, tuned: Repaired) -> Iterator[Candidate]:
+    def along(self, end: Candidate) -> Iterator[Candidate]:
         """Points of the line to a repair; what they harm follows from its end, since copies of images that it was fitted to flatter it."""
+        assert end.repaired is not None
         for part in ALONG:
-            repaired = partly(self.case, self.suspect, tuned, end.channels, self.worked, part)
+            repaired = partly(self.case, self.suspect, end.repaired, end.channels, self.worked, part)
             point = self.weighed(Candidate(end.channels, repaired, repaired.left))
             if point.harm <= BENT * end.harm:
                 yield replace(point, harm=part**2 * end.harm)

@@ -34,19 +34,31 @@ class Repaired:
     courses: int
 
 
-def repair(case: Case, suspect: Suspect, channels: Sequence[Channel], worked: Sequence[Probe], left: Found, enough: float) -> Repaired:
-    """Tune until what is left is at most `enough`, or the courses end. `left`: what the battery found with the channels cut.
+@dataclass(frozen=True)
+class Task:
+    """What a repair starts from: the channels that are cut, the probes that worked in the original, and what the battery found (`left`);
+    `enough`: what may be left."""
+
+    suspect: Suspect
+    channels: Sequence[Channel]
+    worked: Sequence[Probe]
+    left: Found
+    enough: float
+
+
+def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
+    """Tune by SGD or Adam until what is left is enough, or the courses end.
 
     Raises InputRefused for a model whose weights cannot be tuned, and where tuning diverges."""
-    tunable = Tunable.of(case, channels)
-    shown = [t.change for t in (*left.triggers[:FRESH], *suspect.known)] + [p.change for p in worked[:: max(1, len(worked) // KNOWN)]]
-    found, done = left, 0
+    suspect, worked, tunable = task.suspect, task.worked, Tunable.of(case, task.channels)
+    shown = [t.change for t in (*task.left.triggers[:FRESH], *suspect.known)] + [p.change for p in worked[:: max(1, len(worked) // KNOWN)]]
+    found, done = task.left, 0
     for done, steps in enumerate(COURSES, 1):
-        if not distil(case, tunable, shown, steps, case.seed + done):
+        if not distil(case, tunable, shown, steps, case.seed + done, adam):
             raise InputRefused("the repair diverged", where="repair", todo="use --no-repair")
         hard = replace(case, subject=tunable.subject(case))
         found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * done)
-        if found.success <= enough:
+        if found.success <= task.enough:
             break
         shown += [trigger.change for trigger in found.triggers[:FRESH]]
     return Repaired(tunable, found, done)

@@ -13,7 +13,7 @@ from rnpc.defenses.auto import battery, candidates, cut
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.defenses.auto.candidates import Candidate, Ways, gathered, held, in_turn
 from rnpc.defenses.auto.cut import Judged, Search
-from rnpc.defenses.auto.repair import Repaired
+from rnpc.defenses.auto.repair import Repaired, Task
 from rnpc.errors import InputRefused
 from rnpc.study.case import Case
 from rnpc.study.surgery import Channel
@@ -80,8 +80,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the battery says is left; harm grows with the channels; `starts`: what was repaired, `mended`: what is left after each."""
     known: dict[str, Any] = {"left": 0.7, "starts": [], "mended": [0.3, 0.05], "harm": 0.01, "more": {0.7: 0.9, 0.49: 0.9}}
 
-    def repair(case: Case, suspect: Suspect, channels: tuple[Channel, ...], worked: object, left: Found, enough: float) -> Repaired:
-        known["starts"].append(len(channels))
+    def repair(case: Case, task: Task, adam: bool) -> Repaired:
+        known["starts"].append(-len(task.channels) if adam else len(task.channels))
         return Repaired(SimpleNamespace(), Found(known["mended"][len(known["starts"]) - 1], "", ()), 1)  # type: ignore[arg-type]
 
     def weighed(ways: Ways, candidate: Candidate) -> Candidate:
@@ -114,6 +114,12 @@ def test_repairs_start_in_the_middle_and_end_where_enough_is_gone(case: Case, to
     assert told["starts"] == [2, 8] and [each.left.success for each in found] == [0.7, 0.3, 0.05]
     told.update(starts=[], mended=[0.08])
     assert [each.left.success for each in gathered(ways(case), 0.1, True)] == [0.7, 0.08] and told["starts"] == [2]
+
+
+def test_a_repair_that_harms_is_made_with_other_steps_too(case: Case, told: dict[str, Any]) -> None:
+    told.update(harm=0.06, mended=[0.3, 0.08])
+    found = gathered(ways(case), 0.1, True)
+    assert told["starts"] == [2, -2] and [each.left.success for each in found] == [0.7, 0.3, 0.08]
 
 
 def test_a_repair_that_takes_less_than_half_away_is_none(case: Case, told: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ def suspect_in(case: Case) -> tuple[Suspect, Found]:
 
 def test_it_takes_the_backdoor_away_without_any_cut(case: Case) -> None:
     suspect, before = suspect_in(case)
-    found = repair.repair(case, suspect, (), [], before, 0.05)
+    found = repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
     assert before.success > 0.95 and found.left.success < 0.3
     tuned = found.tunable.subject(case)
     assert (tuned.predict(case.judge, found.tunable.edits) == case.judge.labels).float().mean() > 0.95
@@ -49,7 +49,7 @@ def test_it_takes_the_backdoor_away_without_any_cut(case: Case) -> None:
 
 def test_channels_that_fell_stay_silent(case: Case) -> None:
     suspect, before = suspect_in(case)
-    found = repair.repair(case, suspect, [Channel("features", 36, 1.0, 0.25)], [], before, 1.0)
+    found = repair.repair(case, repair.Task(suspect, [Channel("features", 36, 1.0, 0.25)], [], before, 1.0))
     _, values = found.tunable.subject(case).values(case.judge.pixels(), ["features"], found.tunable.edits)
     assert (values["features"][:, 36] == 0.25).all() and found.courses == 1
 
@@ -65,20 +65,20 @@ def test_it_ends_where_enough_is_gone(case: Case, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(battery, "hardest", hardest)
     monkeypatch.setattr(repair, "distil", lambda *_: True)
-    found = repair.repair(case, suspect, (), [], before, 0.05)
+    found = repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
     assert found.courses == rounds and found.left.success == left[rounds - 1] and seeds == [100 * (k + 1) for k in range(rounds)]
 
 
 def test_a_seed_repairs_the_same(case: Case) -> None:
     suspect, before = suspect_in(case)
-    first, second = (repair.repair(case, suspect, (), [], before, 1.0).tunable.tensors() for _ in range(2))
+    first, second = (repair.repair(case, repair.Task(suspect, (), [], before, 1.0)).tunable.tensors() for _ in range(2))
     assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_a_part_of_the_way_leaves_more_than_all_of_it(case: Case) -> None:
     suspect, before = suspect_in(case)
-    end = repair.repair(case, suspect, (), [], before, 1.0)
-    near = repair.partly(case, suspect, end, (), [], 0.1)
+    end = repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
+    near = repair.partly(case, suspect, end, (), [], 0.02)
     assert end.left.success < near.left.success <= before.success
     whole = repair.partly(case, suspect, end, (), [], 1.0).tunable.tensors()
     assert all(np.allclose(whole[name], value, atol=1e-6) for name, value in end.tunable.tensors().items())
@@ -88,14 +88,14 @@ def test_the_triggers_found_in_between_join(case: Case, monkeypatch: pytest.Monk
     suspect, before = suspect_in(case)
     shown: list[int] = []
 
-    def course(case: Case, tunable: object, changes: list[object], steps: int, seed: int) -> bool:
+    def course(case: Case, tunable: object, changes: list[object], steps: int, seed: int, adam: bool) -> bool:
         shown.append(len(changes))
         return True
 
     extra: tuple[Inverted, ...] = before.triggers
     monkeypatch.setattr(repair, "distil", course)
     monkeypatch.setattr(battery, "hardest", lambda *_, **__: replace(before, success=0.5, triggers=extra))
-    repair.repair(case, suspect, (), [], before, 0.05)
+    repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
     assert shown == [4, 6]  # the two found first and the two known ones, then two more
 
 
@@ -110,4 +110,4 @@ def test_a_network_that_diverged_is_not_searched(case: Case, monkeypatch: pytest
 
     monkeypatch.setattr(battery, "hardest", hardest)
     with pytest.raises(InputRefused, match="diverged"):
-        repair.repair(case, suspect, (), [], before, 0.05)
+        repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
