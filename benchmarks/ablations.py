@@ -62,7 +62,7 @@ def means(case: Case, channels: Sequence[Channel], deviations: object, triggers:
 
 
 def alone(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """No image is mixed with another."""
+    """No image is changed."""
     return pixels
 
 
@@ -78,6 +78,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "line": put(candidates, "ALONG", ()),
     "second-course": put(repair, "COURSES", repair.COURSES[:1]),
     "mixtures": put(distil, "mixed", alone),
+    "turning": put(distil, "turned", alone),
+    "adam": put(candidates, "ROUGH", float("inf")),
 }
 """What can be left out; repairs as a whole by `--options=--no-repair`."""
 

@@ -76,7 +76,10 @@ def row(measured: dict[str, Any]) -> str:
     spec, folded = measured["spec"], measured["folded"]
     target = spec["target"] if spec["target"] is not None else measured["attack"].get("target")
     goal = "" if spec["attack"] == "none" else f" to {target}"
-    settings = ", ".join(f"{key} {value:g}" for key, value in sorted(spec["settings"].items())) or "-"
+    settings = (
+        ", ".join(f"{key} {value if isinstance(value, str) else format(value, 'g')}" for key, value in sorted(spec["settings"].items()))
+        or "-"
+    )
     network = f"{spec['arch']} w{spec['width']}"
     attack = f"{spec['attack']}{goal} ({spec['seed']})"
     share = f"{spec['fraction']:g}, {spec['epochs']}"
