@@ -2,7 +2,7 @@
 take their words from here, and nothing else speaks of a verdict.
 
 What a run came to is read from its document (`Outcome`). A backdoor counts as removed only where the battery of triggers could tell, and
-what it says is left is low: at most the natural level of other labels, never above one image in ten, whatever that level is, and of no
+what it says is left is low: at most the natural level of other labels, never above 15 % of images, whatever that level is, and of no
 single class more than half: an attack may be on the images of one. The true trigger, where one was given, can only make it worse.
 """
 
@@ -17,7 +17,7 @@ from rnpc.report.numbers import count, p_value, percent
 
 LOW = 0.05
 """A success that counts as natural in any model: so many images are lost to a trigger as to any other change."""
-HIGH = 0.1
+HIGH = 0.15
 """Above this success nothing is called removed."""
 NARROW = 0.5
 """Above this share of one class's images nothing is called removed. Other labels' natural triggers move most of some class too."""

@@ -39,8 +39,8 @@ def attack(before: float, after: float | None) -> dict[str, Any]:
 OUTCOMES = (
     (found(**left(0.03)), Outcome.REMOVED),
     (found(**left(0.0, natural=None)), Outcome.REMOVED),
-    (found(**left(0.09, natural=0.15)), Outcome.REMOVED),
-    (found(**left(0.11, natural=0.15)), Outcome.WEAKENED),
+    (found(**left(0.14, natural=0.3)), Outcome.REMOVED),
+    (found(**left(0.16, natural=0.3)), Outcome.WEAKENED),
     (found(**left(0.03), **attack(0.99, 0.01)), Outcome.REMOVED),
     (found(**narrow(0.03, 0.5)), Outcome.REMOVED),
     (found(**narrow(0.03, 0.51)), Outcome.WEAKENED),  # an attack may be on one class

@@ -34,7 +34,7 @@ ABOVE_NEXT = 1.5
 TOLD = 0.1
 """Least distance of the success before from the natural level."""
 NATURAL_MOST = 0.15
-"""A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 10 % at most,
+"""A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 15 % at most,
 on other images and from other starts."""
 
 
