@@ -76,15 +76,17 @@ def row(measured: dict[str, Any]) -> str:
     spec, folded = measured["spec"], measured["folded"]
     target = spec["target"] if spec["target"] is not None else measured["attack"].get("target")
     goal = "" if spec["attack"] == "none" else f" to {target}"
-    settings = (
-        ", ".join(f"{key} {value if isinstance(value, str) else format(value, 'g')}" for key, value in sorted(spec["settings"].items()))
-        or "-"
-    )
+    settings = ", ".join(f"{key} {setting(value)}" for key, value in sorted(spec["settings"].items())) or "-"
     network = f"{spec['arch']} w{spec['width']}"
     attack = f"{spec['attack']}{goal} ({spec['seed']})"
     share = f"{spec['fraction']:g}, {spec['epochs']}"
     columns = (spec["dataset"], network, attack, share, settings, rate(folded["ca"]), rate(folded["asr"]))
     return f"| {' | '.join(columns)} |"
+
+
+def setting(value: float | str) -> str:
+    """A number without needless zeros, or a word."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def rate(found: dict[str, Any] | None) -> str:

@@ -96,11 +96,15 @@ def outcome_of(document: Document) -> Outcome:
         return {"clean": Outcome.CLEAN, "inconclusive": Outcome.INCONCLUSIVE}[verdict]
     if not document.get("output"):
         return Outcome.NO_CUT
-    found = [remaining(document.get("attack_success") or {}, "after")]
-    left = document.get("left") or {}
-    found.append(remaining(left, "success") if left.get("told") else Outcome.UNKNOWN)
-    found += [Outcome.WEAKENED] if found[1] is Outcome.REMOVED and narrow(left) > NARROW else []
-    return next(o for o in (Outcome.REMAINS, Outcome.WEAKENED, found[1]) if o in found)
+    said = judged(document.get("left") or {})
+    found = (said, remaining(document.get("attack_success") or {}, "after"))
+    return next(o for o in (Outcome.REMAINS, Outcome.WEAKENED, said) if o in found)
+
+
+def judged(left: Mapping[str, Any]) -> Outcome:
+    """What the battery says."""
+    said = remaining(left, "success") if left.get("told") else Outcome.UNKNOWN
+    return Outcome.WEAKENED if said is Outcome.REMOVED and narrow(left) > NARROW else said
 
 
 def remaining(measured: Mapping[str, Any], after: str) -> Outcome:

@@ -91,31 +91,34 @@ class Ways:
         most = cut.HALF * max(self.search.cuts[0].success.values())
         for channels in self.starts():
             task = Task(self.suspect, channels, self.worked, self.reached, enough)
-            ends = list(self.ends(task))
+            ends = self.ends(task)
             for end in (end for end in ends if end.left.success <= most):
                 yield end
-                yield from (point for point in self.along(end) if point.left.success <= most)
+                yield from (point for point in self.along(task, end) if point.left.success <= most)
             if not ends or min(end.left.success for end in ends) <= enough:
                 return
 
-    def ends(self, task: Task) -> Iterator[Candidate]:
-        """A repair by SGD, and where that harms one by Adam: which is gentler differs from network to network."""
+    def ends(self, task: Task) -> list[Candidate]:
+        """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network."""
+        ends, why = list[Candidate](), ""
         for adam in (False, True):
             try:
                 tuned = repair(self.case, task, adam)
-            except InputRefused as error:  # weights that cannot be tuned, or a network that falls apart: pruning alone is what there is
-                self.refused.append(f"it was not repaired: {error.what}")
-                return
-            end = self.weighed(Candidate(tuple(task.channels), tuned, tuned.left))
-            yield end
-            if end.harm <= ROUGH:
-                return
+            except InputRefused as error:  # weights that cannot be tuned, or a network that falls apart
+                why = error.what
+                continue
+            ends.append(self.weighed(Candidate(task.channels, tuned, tuned.left)))
+            if ends[-1].harm <= ROUGH:
+                break
+        if not ends:  # pruning alone is what there is
+            self.refused.append(f"it was not repaired: {why}")
+        return ends
 
-    def along(self, end: Candidate) -> Iterator[Candidate]:
+    def along(self, task: Task, end: Candidate) -> Iterator[Candidate]:
         """Points of the line to a repair; what they harm follows from its end, since copies of images that it was fitted to flatter it."""
         assert end.repaired is not None
         for part in ALONG:
-            repaired = partly(self.case, self.suspect, end.repaired, end.channels, self.worked, part)
+            repaired = partly(self.case, task, end.repaired, part)
             point = self.weighed(Candidate(end.channels, repaired, repaired.left))
             if point.harm <= BENT * end.harm:
                 yield replace(point, harm=part**2 * end.harm)

@@ -40,7 +40,7 @@ class Task:
     `enough`: what may be left."""
 
     suspect: Suspect
-    channels: Sequence[Channel]
+    channels: tuple[Channel, ...]
     worked: Sequence[Probe]
     left: Found
     enough: float
@@ -64,10 +64,10 @@ def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
     return Repaired(tunable, found, done)
 
 
-def partly(case: Case, suspect: Suspect, repaired: Repaired, channels: Sequence[Channel], worked: Sequence[Probe], part: float) -> Repaired:
+def partly(case: Case, task: Task, repaired: Repaired, part: float) -> Repaired:
     """The network on the line from the original (0) to the repaired one (1), with the same channels cut."""
-    tunable = Tunable.of(case, channels)
+    tunable = Tunable.of(case, task.channels)
     tunable.move(repaired.tunable, part)
     hard = replace(case, subject=tunable.subject(case))
-    found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * repaired.courses)
+    found = battery.hardest(hard, task.suspect, tunable.edits, case.choose, task.worked, seed=100 * repaired.courses)
     return Repaired(tunable, found, repaired.courses)

@@ -13,6 +13,7 @@ from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert, success
 from rnpc.study.probes import Probe
+from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
 
 BUDGETS = {"additive": 1.0, "patch": 6.0}
@@ -65,9 +66,14 @@ def test_the_class_that_is_moved_most_is_named() -> None:
     assert battery.narrowest([(labels[-1:], strong[-1:])]) is None and battery.narrowest([]) is None
 
 
-def test_what_moves_one_class_only_shows_there(case: Case) -> None:
-    found = hardest(case, replace(SUSPECT, budgets={"additive": 1e-3}), {}, case.judge, [checkers()])
-    assert found.narrow is not None and found.narrow[1] >= found.success > 0.9 and found.narrow[0] != SUSPECT.label
+def test_what_moves_one_class_only_shows_there(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(subject: object, trigger: object, data: Split, edits: object) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = data.labels[data.labels != SUSPECT.label]
+        return labels, labels == 2
+
+    monkeypatch.setattr(battery, "reached", reached)
+    found = hardest(case, SUSPECT.within(()), {}, case.judge, [checkers()])
+    assert found.success < 0.6 and found.narrow == (2, 1.0)
 
 
 def test_with_nothing_to_try_nothing_is_left(case: Case) -> None:

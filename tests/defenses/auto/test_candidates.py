@@ -89,7 +89,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(known["left"], "a probe", ()))
 
-    def partly(case: Case, suspect: Suspect, end: Repaired, channels: tuple[Channel, ...], worked: object, part: float) -> Repaired:
+    def partly(case: Case, task: Task, end: Repaired, part: float) -> Repaired:
         return Repaired(end.tunable, Found(end.left.success + known["more"][part], "", ()), 1)
 
     monkeypatch.setattr(candidates, "repair", repair)
@@ -120,6 +120,23 @@ def test_a_repair_that_harms_is_made_with_other_steps_too(case: Case, told: dict
     told.update(harm=0.06, mended=[0.3, 0.08])
     found = gathered(ways(case), 0.1, True)
     assert told["starts"] == [2, -2] and [each.left.success for each in found] == [0.7, 0.3, 0.08]
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_one_kind_of_steps_that_falls_apart_leaves_the_other(
+    case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, falls: bool
+) -> None:
+    """Nothing says that it was not repaired then."""
+
+    def repair(case: Case, task: Task, adam: bool) -> Repaired:
+        if adam is falls:
+            raise InputRefused("the repair diverged", where="repair", todo="none")
+        return Repaired(SimpleNamespace(), Found(0.05, "", ()), 1)  # type: ignore[arg-type]
+
+    told.update(harm=0.06)
+    monkeypatch.setattr(candidates, "repair", repair)
+    made = ways(case)
+    assert [each.left.success for each in gathered(made, 0.1, True)] == [0.7, 0.05] and made.refused == []
 
 
 def test_a_repair_that_takes_less_than_half_away_is_none(case: Case, told: dict[str, Any]) -> None:

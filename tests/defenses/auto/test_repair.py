@@ -49,7 +49,7 @@ def test_it_takes_the_backdoor_away_without_any_cut(case: Case) -> None:
 
 def test_channels_that_fell_stay_silent(case: Case) -> None:
     suspect, before = suspect_in(case)
-    found = repair.repair(case, repair.Task(suspect, [Channel("features", 36, 1.0, 0.25)], [], before, 1.0))
+    found = repair.repair(case, repair.Task(suspect, (Channel("features", 36, 1.0, 0.25),), [], before, 1.0))
     _, values = found.tunable.subject(case).values(case.judge.pixels(), ["features"], found.tunable.edits)
     assert (values["features"][:, 36] == 0.25).all() and found.courses == 1
 
@@ -77,10 +77,11 @@ def test_a_seed_repairs_the_same(case: Case) -> None:
 
 def test_a_part_of_the_way_leaves_more_than_all_of_it(case: Case) -> None:
     suspect, before = suspect_in(case)
-    end = repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
-    near = repair.partly(case, suspect, end, (), [], 0.02)
+    task = repair.Task(suspect, (), [], before, 0.05)
+    end = repair.repair(case, task)
+    near = repair.partly(case, task, end, 0.02)
     assert end.left.success < near.left.success <= before.success
-    whole = repair.partly(case, suspect, end, (), [], 1.0).tunable.tensors()
+    whole = repair.partly(case, task, end, 1.0).tunable.tensors()
     assert all(np.allclose(whole[name], value, atol=1e-6) for name, value in end.tunable.tensors().items())
 
 
