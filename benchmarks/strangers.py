@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 from victims import bounds, share
 
 from rnpc.data import datasets
@@ -77,6 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=IMAGES, help="clean images to defend with; another number needs a folder of its own")
     parser.add_argument("--form", default=None, help="a file of the folder, as batchnorm.onnx, in place of the usual one")
     parser.add_argument("--without", default=None, help="a witness or step to leave out (ablations.py); needs a folder of its own")
+    parser.add_argument("--bare", action="store_true", help="take the last Softmax off first; needs a folder of its own")
     parser.add_argument("--keep", action="store_true", help="keep hardened files in OUT")
     return parser.parse_args()
 
@@ -105,8 +107,9 @@ def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         drawn, out = Path(folder) / "defense.npz", Path(folder) / "hardened.onnx"
         np.savez(drawn, images=data.train_images[rows], labels=data.train_labels[rows].astype(np.int64))
-        document, seconds, memory, code = harden(model.path, drawn, out, seed, options)
-        original = model.path.read_bytes()
+        path = bare(model.path, Path(folder)) if options.bare else model.path
+        document, seconds, memory, code = harden(path, drawn, out, seed, options)
+        original = path.read_bytes()
         written = out.read_bytes() if out.is_file() else None
         if options.keep and written is not None:
             (options.out / f"{model.name}.{options.method}.{seed}.onnx").write_bytes(written)
@@ -119,6 +122,18 @@ def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         kept["pruned"] = {"channels": kept["pruned"]["channels"], "of": kept["pruned"]["of"]}
     outcome = {"before": before, "after": after, "untouched": written == original, "exit": code, "seconds": round(seconds, 1)}
     return {"model": model.name, "target": model.target, "seed": seed, "method": options.method, **kept, **outcome, "mb": round(memory)}
+
+
+def bare(path: Path, folder: Path) -> Path:
+    """The model without the Softmax that ends it, in `folder`; its own path where it ends otherwise."""
+    model = onnx.load(path)
+    tail = next((node for node in model.graph.node if model.graph.output[0].name in node.output), None)
+    if tail is None or tail.op_type != "Softmax":
+        return path
+    model.graph.node.remove(tail)
+    model.graph.output[0].name = tail.input[0]
+    onnx.save(model, folder / path.name)
+    return folder / path.name
 
 
 def test_images(dataset: str, data: datasets.Dataset, root: Path) -> tuple[np.ndarray, np.ndarray]:
