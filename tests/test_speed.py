@@ -91,5 +91,15 @@ def test_precision_follows_the_kernels_that_there_are(monkeypatch: pytest.Monkey
     assert precision("cpu") == "fp32"
 
 
+@pytest.mark.parametrize(
+    ("name", "amx", "wanted"),
+    [("Intel Xeon", True, "bf16"), ("Intel Xeon", False, "fp32"), ("AMD EPYC 9R14", False, "bf16"), ("", False, "fp32")],
+)
+def test_bfloat16_without_amx_is_faster_on_amd_only(monkeypatch: pytest.MonkeyPatch, name: str, amx: bool, wanted: str) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx, "cpu_name": name})
+    assert precision("cpu") == wanted
+
+
 if __name__ == "__main__":
     print(under_avx2(STRIDED, "channels last"))
