@@ -1,6 +1,6 @@
 """Where the time and the memory of one `rnpc harden` go, stage by stage.
 
-    python benchmarks/harden.py MODEL --defense-data DIR [--runs 3] [--seed 0] [--threads 2] [--beside rnp] [--out FILE]
+    python benchmarks/harden.py MODEL --defense-data DIR [--runs 3] [--seed 0] [--threads 2] [--effort quick] [--beside rnp] [--out FILE]
 
 Each run is a whole `rnpc harden` in a process of its own, as a user would start it. Printed are the seconds of each stage by median over
 the runs, the whole command's seconds (start of Python included; all runs, and the smallest), and the largest resident memory. What else the
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--effort", default="standard")
     parser.add_argument("--beside")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -51,6 +52,7 @@ def once(options: argparse.Namespace, method: str) -> dict[str, Any]:
         timings = Path(folder) / "timings.json"
         words = ["harden", options.model, "--defense-data", options.defense_data, "-o", Path(folder) / "out.onnx", "--timings", timings]
         words += ["--seed", options.seed, "--threads", options.threads, "--method", method, "--quiet"]
+        words += ["--effort", options.effort] if method == "auto" else []
         start = time.perf_counter()
         command = [sys.executable, "-c", "import sys; from rnpc.cli import main; main(sys.argv[1:])", *map(str, words)]
         with subprocess.Popen(command) as process:

@@ -75,10 +75,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--method", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--options", nargs="*", default=[], help="for rnpc harden, as --options=--no-repair")
-    parser.add_argument("--images", type=int, default=IMAGES, help="clean images to defend with; another number needs a folder of its own")
+    parser.add_argument("--images", type=int, default=IMAGES, help="clean images to defend with; another number: a folder of its own")
     parser.add_argument("--form", default=None, help="a file of the folder, as batchnorm.onnx, in place of the usual one")
-    parser.add_argument("--without", default=None, help="a witness or step to leave out (ablations.py); needs a folder of its own")
-    parser.add_argument("--bare", action="store_true", help="take the last Softmax off first; needs a folder of its own")
+    parser.add_argument("--without", default=None, help="a witness or step to leave out (ablations.py); a folder of its own")
+    parser.add_argument(
+        "--held-out", action="store_true", help="draw them from the test split, and measure on the rest; a folder of its own"
+    )
+    parser.add_argument("--bare", action="store_true", help="take the last Softmax off first; a folder of its own")
     parser.add_argument("--keep", action="store_true", help="keep hardened files in OUT")
     return parser.parse_args()
 
@@ -102,11 +105,14 @@ def described(folder: Path, form: str | None = None) -> Model | None:
 def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One run: draw, harden, measure."""
     data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
-    rows = np.random.default_rng(seed).permutation(len(data.train_labels))[: options.images]
     images, labels = test_images(model.dataset, data, options.data_root)
+    known, answers = (images, labels) if options.held_out else (data.train_images, data.train_labels.astype(np.int64))
+    rows = np.random.default_rng(seed).permutation(len(answers))[: options.images]
     with tempfile.TemporaryDirectory() as folder:
         drawn, out = Path(folder) / "defense.npz", Path(folder) / "hardened.onnx"
-        np.savez(drawn, images=data.train_images[rows], labels=data.train_labels[rows].astype(np.int64))
+        np.savez(drawn, images=known[rows], labels=answers[rows])
+        if options.held_out:
+            images, labels = np.delete(images, rows, 0), np.delete(labels, rows, 0)
         path = bare(model.path, Path(folder)) if options.bare else model.path
         document, seconds, memory, code = harden(path, drawn, out, seed, options)
         original = path.read_bytes()
