@@ -78,9 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=IMAGES, help="clean images to defend with; another number: a folder of its own")
     parser.add_argument("--form", default=None, help="a file of the folder, as batchnorm.onnx, in place of the usual one")
     parser.add_argument("--without", default=None, help="a witness or step to leave out (ablations.py); a folder of its own")
-    parser.add_argument(
-        "--held-out", action="store_true", help="draw them from the test split, and measure on the rest; a folder of its own"
-    )
+    parser.add_argument("--held-out", action="store_true", help="draw from the test split, measure on the rest; a folder of its own")
     parser.add_argument("--bare", action="store_true", help="take the last Softmax off first; a folder of its own")
     parser.add_argument("--keep", action="store_true", help="keep hardened files in OUT")
     return parser.parse_args()
