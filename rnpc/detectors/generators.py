@@ -89,7 +89,8 @@ class Generators(Detector):
     blunt: float = field(default=0.45, metadata={"help": "success from which on nobody is acquitted: no sound model went so far"})
 
     def detect(self, case: Case) -> Detection:
-        """Who is accused: `backdoored`, or `inconclusive` where it nearly is, or `clean`; `inconclusive` where no loss is a number."""
+        """Who is accused: `backdoored`, or `inconclusive` where it nearly is, or `clean`; `inconclusive` without a suspect where no loss is
+        a number or so small a change moves the model too easily."""
         found = self.race(case)
         order = sorted(found, key=lambda label: -found[label])
         if len(order) < 2 or not np.isfinite(list(found.values())).all():
@@ -102,7 +103,7 @@ class Generators(Detector):
         rows = tuple((label, named(case, label), f"{found[label]:.1%}") for label in order)
         return Detection(
             verdict="backdoored" if guilty else "inconclusive" if close or blunt else "clean",
-            suspects=(Accused(order[0], top / max(second, 0.01)),),
+            suspects=() if blunt else (Accused(order[0], top / max(second, 0.01)),),
             reasons=(said, BLUNT) if blunt else (said,),
             numbers={"success": top, "success_second": second},
             panels=(Table("Generators", ("label", "name", "success"), rows, CAPTION, (), (0,) if guilty or close else ()),),

@@ -84,7 +84,7 @@ class Witnesses(Detector):
         heard = low and second.suspects[0].label in pointed_to(first, patches, third)
         named = third.suspects if third.verdict != "clean" else second.suspects if heard else ()
         failed = "inconclusive" in (second.verdict, third.verdict)
-        return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or first.suspects)
+        return replace(found, verdict="inconclusive" if named or failed else "clean", suspects=named or (() if failed else first.suspects))
 
     def reconsider(self, case: Case, detection: Detection, confirmed: bool) -> Detection:
         """With what the cut said."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnpc.report.numbers import DASH, arrow, count, p_value, percent
-from rnpc.report.words import channels, label_name, tuned
+from rnpc.report.words import channels, label_name, one_class, tuned
 from rnpc.stats import rate
 
 
@@ -56,7 +56,7 @@ def left_tile(left: Mapping[str, Any]) -> Tile:
         return Tile(title, "not measured", words)
     if not left.get("told"):
         return Tile(title, "cannot be told", "; ".join([f"tried: {numbers}", *natural, *([words] if words else [])]))
-    return Tile(title, numbers, "; ".join([*natural, *([words] if words else [])]))
+    return Tile(title, numbers, "; ".join([*natural, *one_class(left), *([words] if words else [])]))
 
 
 def attack_tile(attack: Mapping[str, Any] | None) -> Tile:

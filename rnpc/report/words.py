@@ -183,10 +183,14 @@ def what_is_left(document: Document) -> str:
         return " ".join([*said, f"What {other} can still do cannot be told from these images."])
     known = ", ".join(f"{key}: {percent(left[key])}" for key in ("before", "natural") if left.get(key) is not None)
     said.append(f"The best trigger found afterwards succeeds on {percent(left['success'])} of images{f' ({known})' if known else ''}.")
-    if narrow(left) > max(NARROW, left["success"]):
-        one = f"{percent(narrow(left))} of the images of class {left['narrow']['class']}"
-        said.append(f"One still moves {one}: an attack on single classes may work as before.")
+    said += [f"One still moves {one}: an attack on single classes may work as before." for one in one_class(left)]
     return " ".join(said)
+
+
+def one_class(left: Mapping[str, Any]) -> list[str]:
+    """Of which class some trigger still moves more than half, where it says more than the success on all images; else nothing."""
+    share = narrow(left)
+    return [f"{percent(share)} of the images of class {left['narrow']['class']}"] if share > max(NARROW, left["success"]) else []
 
 
 def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tuple[str, ...]]:

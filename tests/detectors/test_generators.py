@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnpc.detectors import generators
-from rnpc.detectors.generators import Generator, Generators, Search, labels_of
+from rnpc.detectors.generators import BLUNT, Generator, Generators, Search, labels_of
 from rnpc.panel import Table
 from rnpc.study.case import Case
 
@@ -49,6 +49,7 @@ def test_the_rule(case: Case, monkeypatch: pytest.MonkeyPatch, found: dict[int, 
     monkeypatch.setattr(Generators, "race", lambda detector, case: found)
     said = Generators().detect(case)
     assert said.verdict == verdict and (not said.suspects or said.suspects[0].label == 4)
+    assert (BLUNT in said.reasons) == (found.get(1) == 0.44) and (not said.suspects or BLUNT not in said.reasons)
 
 
 def test_the_best_go_on(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

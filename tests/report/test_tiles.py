@@ -34,6 +34,8 @@ def test_what_is_left() -> None:
     assert found["Trigger success left"] == Tile(
         "Trigger success left", "98.0\u00a0% → 3.0\u00a0%", "natural level 5.0\u00a0%; best of 214"
     )
+    narrow = of({**CUT, "left": {**left, "narrow": {"class": 7, "success": 0.66}}})["Trigger success left"].detail
+    assert narrow == "natural level 5.0\u00a0%; 66.0\u00a0% of the images of class 7; best of 214"
     hidden = of({**CUT, "left": {**left, "told": False}})["Trigger success left"]
     assert hidden.value == "cannot be told" and hidden.detail.startswith("tried: 98.0\u00a0% → 3.0\u00a0%; natural")
     assert (
