@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from rnpc.speed import one_thread
 from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
-from rnpc.study.strain import mixed, noisy, strained, turned
+from rnpc.study.strain import mixed, strained, turned
 from rnpc.study.subject import Split
 from rnpc.study.tunable import Tunable
 
@@ -38,20 +37,12 @@ EACH = 8
 """Images of a step that share a trigger."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """The triggers that are to do nothing; `noise`: every other time any noise that is blended in takes the place of one."""
-
-    changes: Sequence[Change]
-    noise: bool = False
-
-
-def distil(case: Case, tunable: Tunable, shown: Shown, steps: int, seed: int, adam: bool = False) -> bool:
+def distil(case: Case, tunable: Tunable, changes: Sequence[Change], steps: int, seed: int, adam: bool = False) -> bool:
     """Train in place, by SGD or Adam; whether it worked. Where the network falls apart SGD starts once more at a lower rate."""
     before = {name: value.clone() for name, value in tunable.twin.state_dict().items()}
     for rate in (ADAM,) if adam else RATES:
         weights = tunable.parameters()
-        if fine(course(case, tunable, shown, Adam(weights, rate) if adam else SGD(weights, rate, MOMENTUM), steps, seed)):
+        if fine(course(case, tunable, changes, Adam(weights, rate) if adam else SGD(weights, rate, MOMENTUM), steps, seed)):
             return True
         tunable.twin.load_state_dict(before)
     return False
@@ -63,7 +54,7 @@ def fine(losses: Sequence[float]) -> bool:
     return math.isfinite(last) and last <= max(first, WELL)
 
 
-def course(case: Case, tunable: Tunable, shown: Shown, optimizer: Optimizer, steps: int, seed: int) -> list[float]:
+def course(case: Case, tunable: Tunable, changes: Sequence[Change], optimizer: Optimizer, steps: int, seed: int) -> list[float]:
     """Steps, the rate falling along half a cosine; their losses in nats. Ends early where one is no number."""
     generator, losses, rate = torch.Generator().manual_seed(seed), list[float](), optimizer.param_groups[0]["lr"]
     tunable.twin.eval()
@@ -78,7 +69,7 @@ def course(case: Case, tunable: Tunable, shown: Shown, optimizer: Optimizer, ste
         else:
             hidden = turned(strained(hidden, generator), generator)
         optimizer.zero_grad()
-        losses.append(descend(case, tunable, clean, hidden, triggered(hidden, shown, generator)))
+        losses.append(descend(case, tunable, clean, hidden, triggered(hidden, changes, generator)))
         optimizer.step()
         if not math.isfinite(losses[-1]):
             break
@@ -91,14 +82,11 @@ def drawn(case: Case, data: Split, generator: torch.Generator) -> Tensor:
     return data.pixels(rows.to(case.subject.device))
 
 
-def triggered(pixels: Tensor, shown: Shown, generator: torch.Generator) -> Tensor:
+def triggered(pixels: Tensor, changes: Sequence[Change], generator: torch.Generator) -> Tensor:
     """A few images at a time with one of the triggers each."""
     parts = pixels.split(EACH)
-    picked = torch.randint(len(shown.changes), (len(parts),), generator=generator).tolist()
-    blended = (torch.rand(len(parts), generator=generator) < 0.5).tolist() if shown.noise else [False] * len(parts)
-    return torch.cat(
-        [noisy(part, generator) if noise else shown.changes[k](part) for part, k, noise in zip(parts, picked, blended, strict=True)]
-    )
+    picked = torch.randint(len(changes), (len(parts),), generator=generator).tolist()
+    return torch.cat([changes[k](part) for k, part in zip(picked, parts, strict=True)])
 
 
 def descend(case: Case, tunable: Tunable, clean: Tensor, hidden: Tensor, shown: Tensor) -> float:

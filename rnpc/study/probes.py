@@ -29,11 +29,10 @@ BLENDS, WAVES, WARPS = (0.1, 0.2, 0.3), (0.06, 0.12), (0.5, 1.0, 1.5)
 
 @dataclass(frozen=True)
 class Probe:
-    """A change to try, and what it is called; `noise`: whether it is a blend with noise."""
+    """A change to try, and what it is called."""
 
     name: str
     change: Change
-    noise: bool = False
 
 
 def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
@@ -111,7 +110,7 @@ def whole_image(case: Case) -> list[Probe]:
     generator = torch.Generator().manual_seed(case.seed)
     noise = torch.rand(1, channels, height, width, generator=generator).to(device)
     one = torch.ones(1, 1, height, width, device=device)
-    found = [Probe(f"blend of {share:.0%} noise", Change(one * (1 - share), share * noise), True) for share in BLENDS]
+    found = [Probe(f"blend of {share:.0%} noise", Change(one * (1 - share), share * noise)) for share in BLENDS]
     wave = torch.sin(2 * math.pi * 6 * torch.arange(width, device=device) / width).expand(1, channels, height, width)
     found += [Probe(f"sinusoid of {amplitude:.0%}", Change(one, amplitude * wave)) for amplitude in WAVES]
     coarse = torch.randn(1, 2, 4, 4, generator=generator).to(device)

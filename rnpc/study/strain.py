@@ -17,8 +17,6 @@ from rnpc.study.subject import AREA, Split
 
 CONTRAST, BRIGHTNESS, NOISE, SHIFT = 0.3, 0.05, 0.04, 1 / 16
 ANGLE, SCALE, SHEAR = math.radians(15), 0.1, 0.15
-COARSE, NOISY = (1, 2, 4), (0.1, 0.3)
-"""Pixels of noise that is blended in, on a side; its least and largest share."""
 LEAST_SIDE, MOST_SIDE = 0.1, 0.6
 """Of the rectangle, in parts of the image's."""
 AT_ONCE = 64
@@ -46,15 +44,6 @@ def turned(pixels: Tensor, generator: torch.Generator) -> Tensor:
     down = torch.stack([angle.sin(), scale * angle.cos(), still], 1)
     grid = F.affine_grid(torch.stack([across, down], 1), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-
-
-def noisy(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image with some of one pattern of noise, fine or coarse."""
-    (n, channels, height, width), side = pixels.shape, COARSE[int(torch.randint(len(COARSE), (), generator=generator))]
-    noise = torch.rand(1, channels, -(-height // side), -(-width // side), generator=generator).to(pixels.device)
-    noise = F.interpolate(noise, scale_factor=side, mode="nearest")[..., :height, :width]
-    share = NOISY[0] + (NOISY[1] - NOISY[0]) * torch.rand(n, 1, 1, 1, generator=generator).to(pixels.device)
-    return pixels + share * (noise - pixels)
 
 
 def mixed(pixels: Tensor, generator: torch.Generator) -> Tensor:

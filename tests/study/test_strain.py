@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rnpc.study.strain import AT_ONCE, blends, copies, mixed, noisy, rectangles, strained, turned
+from rnpc.study.strain import AT_ONCE, blends, copies, mixed, rectangles, strained, turned
 from rnpc.study.subject import Split
 
 
@@ -61,22 +61,3 @@ def test_turned_images_keep_range_and_size_and_follow_the_seed() -> None:
     assert torch.equal(first, same) and not torch.equal(first, other)
     plain = torch.full((2, 1, 8, 8), 0.5)
     assert torch.allclose(turned(plain, torch.Generator().manual_seed(0)), plain)
-
-
-def test_noise_is_one_pattern_for_all_in_shares_of_their_own() -> None:
-    pixels = torch.rand(6, 3, 9, 8, generator=torch.Generator().manual_seed(1))
-    seen = set[int]()
-    for seed in range(12):
-        made = noisy(pixels, torch.Generator().manual_seed(seed))
-        assert made.min() >= 0 and made.max() <= 1 and torch.equal(made, noisy(pixels, torch.Generator().manual_seed(seed)))
-        # made = x + a (noise - x): over two images the pattern follows from the shares, and is the same for all
-        black, white = (noisy(torch.full((2, 1, 9, 8), value), torch.Generator().manual_seed(seed)) for value in (0.0, 1.0))
-        share = 1 - (white - black)
-        assert (
-            torch.allclose(share, share[:, :, :1, :1].expand_as(share), atol=1e-6)
-            and 0.1 <= float(share.min()) <= float(share.max()) <= 0.3
-        )
-        pattern = black / share
-        assert torch.allclose(pattern[0], pattern[1], atol=1e-5)
-        seen.add(len(pattern[0].mul(1e4).round().unique()))
-    assert len(seen) >= 3  # fine and coarse ones

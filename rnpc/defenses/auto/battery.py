@@ -19,7 +19,6 @@ from torch import Tensor
 
 from rnpc.speed import side_by_side
 from rnpc.study.case import Case
-from rnpc.study.forms import FORMS
 from rnpc.study.forms.drawn import BUDGET, Drawn
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, reached, strongest, success
 from rnpc.study.probes import Probe, aimed_at, probed, probes
@@ -115,18 +114,6 @@ def working(case: Case, suspect: Suspect) -> list[Probe]:
     return [p for p in probes(case, suspect.label, list(suspect.known)) if probed(case, suspect.label, p, some, {}) >= WORKED]
 
 
-def unnatural(case: Case, suspect: Suspect, worked: Sequence[Probe]) -> list[Probe]:
-    """`worked` without the known triggers of forms that tell nothing: those in which the label is not cheap, and another label's trigger
-    of the same cost goes as far in the original. They would be left whatever is cut."""
-    if not suspect.other:
-        return list(worked)
-    costs = {t.form: t.cost for t in suspect.known if t.form in FORMS and t.form not in suspect.budgets}
-    other = next(iter(suspect.other.values()))
-    levels = natural(case, replace(suspect, budgets=costs, other=dict.fromkeys(costs, other)))
-    changes = [t.change for t in suspect.known if levels.get(t.form, 0.0) > HIGH]
-    return [probe for probe in worked if not any(probe.change is change for change in changes)]
-
-
 def natural(case: Case, suspect: Suspect) -> dict[str, float]:
     """By form, the success of the same inversion for another label in the original, on the choose images; 0 where there is no other."""
     forms = [form for form in suspect.budgets if form in suspect.other]
@@ -136,4 +123,4 @@ def natural(case: Case, suspect: Suspect) -> dict[str, float]:
     return {form: found.get(form, 0.0) for form in suspect.budgets}
 
 
-__all__ = ["HIGH", "Found", "Suspect", "hardest", "natural", "unnatural", "working"]
+__all__ = ["HIGH", "Found", "Suspect", "hardest", "natural", "working"]

@@ -55,7 +55,7 @@ class Auto(Defense):
         label = detection.suspects[0].label
         goal = goal_of(case, label, detection)
         suspect = suspect_of(goal, detection)
-        worked = battery.unnatural(case, suspect, battery.working(case, suspect))
+        worked = battery.working(case, suspect)
         search = cut.search(replace(goal, worked=tuple(worked)))
         case.tell(Stage.JUDGE, None, None)
         levels = battery.natural(case, suspect)

@@ -14,7 +14,7 @@ from rnpc.defenses.auto import battery
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.errors import InputRefused
 from rnpc.study.case import Case
-from rnpc.study.distil import Shown, distil
+from rnpc.study.distil import distil
 from rnpc.study.probes import Probe
 from rnpc.study.surgery import Channel
 from rnpc.study.tunable import Tunable
@@ -52,9 +52,9 @@ def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
     Raises InputRefused for a model whose weights cannot be tuned, and where tuning diverges."""
     suspect, worked, tunable = task.suspect, task.worked, Tunable.of(case, task.channels)
     shown = [t.change for t in (*task.left.triggers[:FRESH], *suspect.known)] + [p.change for p in worked[:: max(1, len(worked) // KNOWN)]]
-    noise, found, done = any(probe.noise for probe in worked), task.left, 0
+    found, done = task.left, 0
     for done, steps in enumerate(COURSES, 1):
-        if not distil(case, tunable, Shown(shown, noise), steps, case.seed + done, adam):
+        if not distil(case, tunable, shown, steps, case.seed + done, adam):
             raise InputRefused("the repair diverged", where="repair", todo="use --no-repair")
         hard = replace(case, subject=tunable.subject(case))
         found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * done)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnpc.defenses.auto import battery
-from rnpc.defenses.auto.battery import Suspect, hardest, natural, unnatural, working
+from rnpc.defenses.auto.battery import Suspect, hardest, natural, working
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert, success
@@ -95,23 +95,6 @@ def test_only_probes_that_worked_in_the_original_count(case: Case, clean_case: C
     assert all(battery.probed(case, 1, probe, some, {}) >= battery.WORKED for probe in found)
     sister = {probe.name for probe in working(clean_case, replace(SUSPECT, known=known))}
     assert not sister & {"found additive", "found patch"} and len(sister) < len(found)
-
-
-def test_a_known_trigger_of_a_form_that_tells_nothing_does_not_count(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = tuple(invert(case, Aim(1, form, 0), Effort(8, 8)) for form in ("additive", "warp"))
-    worked = [Probe(f"found {t.form}", t.change) for t in known] + [checkers()]
-    suspect, asked = Suspect(1, known, {"additive": 1.0}, {"additive": 2}), list[Suspect]()
-
-    def level(case: Case, suspect: Suspect) -> dict[str, float]:
-        asked.append(suspect)
-        return {"warp": next(levels)}
-
-    levels = iter([0.5, 0.51])
-    monkeypatch.setattr(battery, "natural", level)
-    assert unnatural(case, suspect, worked) == worked
-    assert [probe.name for probe in unnatural(case, suspect, worked)] == ["found additive", "checkers"]
-    assert asked[0].budgets == {"warp": known[1].cost} and asked[0].other == {"warp": 2} and asked[0].label == 1
-    assert unnatural(case, replace(suspect, other={}), worked) == worked  # all-to-all: nobody to compare with
 
 
 def test_probes_for_all_to_all_are_asked_for_the_label_after(cyclic_case: Case) -> None:
