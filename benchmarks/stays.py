@@ -1,6 +1,6 @@
 """Does a backdoor that counted as removed stay gone when the user trains on?
 
-    python benchmarks/stays.py --models DIR --hardened OUT --data-root DATA [--names NAME ...] [--seed 1]
+    python benchmarks/stays.py --models DIR --hardened OUT --data-root DATA [--names NAME ...] [--seed 1] [--control MODEL]
 
 OUT is what `benchmarks/strangers.py --keep` wrote: hardened files NAME.METHOD.SEED.onnx beside their JSON. For each one that the run called
 removed, CA and ASR in percent on all test images (by the twin, which is proved equal) as it is and after
@@ -9,6 +9,7 @@ removed, CA and ASR in percent on all test images (by the twin, which is proved 
 - the re-tuning attack: five epochs at 0.01 on these images and five triggered ones with the target as label;
 - a step along the line from the original to the hardened weights: the largest ASR at 25, 50 and 75 % of the way.
 
+`--control`: a sound model for the same data, put through the same beside each, without the line: what five triggered images plant anew.
 The table goes to standard output. A channel that was made constant may learn again: nothing holds it.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--names", nargs="*", default=None)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--control", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(HEAD)
@@ -78,12 +80,20 @@ def main() -> None:
             continue
         run = json.loads(place.with_name(place.name + ".json").read_text())
         if outcome_of({**run, "output": run["after"]}) is Outcome.REMOVED:
-            cells = [f"{ca:.1f} / {asr:.1f}" for ca, asr in measured(model, place.with_name(place.name + ".onnx"), options)]
-            print(f"| {model.name} | {options.seed} | {' | '.join(cells)} |", flush=True)
+            print(row(model.name, options.seed, measured(model, place.with_name(place.name + ".onnx"), options)), flush=True)
+            if options.control is not None:
+                found = [*measured(model, options.control, options, line=False)]
+                print(row(f"{options.control.parent.name}, its trigger", options.seed, found), flush=True)
 
 
-def measured(model: Model, hardened: Path, options: argparse.Namespace) -> Iterator[tuple[float, float]]:
-    """CA and ASR as written, tuned, attacked, and the worst on the line."""
+def row(name: str, seed: int, found: Iterable[tuple[float, float]]) -> str:
+    """A line of the table."""
+    cells = [f"{ca:.1f} / {asr:.1f}" for ca, asr in found]
+    return f"| {name} | {seed} | {' | '.join(cells + ['-'] * (5 - len(cells)))} |"
+
+
+def measured(model: Model, hardened: Path, options: argparse.Namespace, line: bool = True) -> Iterator[tuple[float, float]]:
+    """CA and ASR as written, tuned, attacked, and (`line`) the worst on the line."""
     data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
     rows = np.random.default_rng(options.seed).permutation(len(data.train_labels))[:IMAGES]
     given = api.as_images(data.train_images[rows], data.train_labels[rows])
@@ -100,7 +110,8 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace) -> Itera
     for rate in RATES:
         yield judge.rates(tuned(case, Schedule(20, rate)))
     yield judge.rates(tuned(replace(case, learn=poisoned(learn, trigger, judge.target, subject.classes)), Schedule(5, RATES[0])))
-    yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
+    if line:
+        yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
 
 
 def studied(path: Path, beside: Path, given: api.ImageSet) -> Subject:

@@ -4,7 +4,7 @@ Triggers that are one pattern for all images find neither an attack that paints 
 every label a small generator g is trained to send all learn images there by x + b g(x) / rms(g(x)), with a budget b that is far too small
 for natural features: 0.04 of the range, root mean square. Every label gets a few steps, the best go on (successive halving). In a sound
 model the last labels answer alike, if at all; a backdoor's target answers while its rivals hardly do. Where rivals answer as well, but a
-label is reached more often than in any sound model that was measured, a backdoor of this kind could not be told from natural features, and
+label is reached by nearly half of the images, a backdoor of this kind could not be told from natural features, and
 nobody is acquitted.
 
 Source: the form is that of the attacks' own generators (Nguyen and Tran, NeurIPS 2020; Doan et al., ICCV 2021); budget, steps and limits
@@ -86,7 +86,7 @@ class Generators(Detector):
     level: float = field(default=0.3, metadata={"help": "least success that accuses"})
     rivals: float = field(default=0.33, metadata={"help": "largest success of the next label, as a share of it"})
     near: float = field(default=0.5, metadata={"help": "the same, above which nobody is suspected; between them it is inconclusive"})
-    blunt: float = field(default=0.45, metadata={"help": "success from which on nobody is acquitted: no sound model went so far"})
+    blunt: float = field(default=0.45, metadata={"help": "success from which on nobody is acquitted"})
 
     def detect(self, case: Case) -> Detection:
         """Who is accused: `backdoored`, or `inconclusive` where it nearly is, or `clean`; `inconclusive` without a suspect where no loss is

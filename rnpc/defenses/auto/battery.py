@@ -114,6 +114,16 @@ def working(case: Case, suspect: Suspect) -> list[Probe]:
     return [p for p in probes(case, suspect.label, list(suspect.known)) if probed(case, suspect.label, p, some, {}) >= WORKED]
 
 
+def generated(original: Case, hardened: Case, suspect: Suspect, edits: Mapping[str, Edit]) -> tuple[float, float]:
+    """What generators reach on the judge images: for the label in the hardened model, and at most for the labels of `other` in the
+    original. They see a backdoor that covers the whole image where patterns within the budgets no longer do."""
+    aims = [(hardened, suspect.label, edits), *((original, label, {}) for label in sorted(set(suspect.other.values())))]
+    jobs = [partial(strongest, case, Aim(label, Drawn.name, case.seed + 31, to), BUDGET, EFFORT) for case, label, to in aims]
+    made = side_by_side(jobs, original.device)
+    shares = [success(case.subject, trigger, case.judge, to) for (case, _, to), trigger in zip(aims, made, strict=True)]
+    return shares[0], max(shares[1:], default=1.0)
+
+
 def natural(case: Case, suspect: Suspect) -> dict[str, float]:
     """By form, the success of the same inversion for another label in the original, on the choose images; 0 where there is no other."""
     forms = [form for form in suspect.budgets if form in suspect.other]
@@ -123,4 +133,4 @@ def natural(case: Case, suspect: Suspect) -> dict[str, float]:
     return {form: found.get(form, 0.0) for form in suspect.budgets}
 
 
-__all__ = ["HIGH", "Found", "Suspect", "hardest", "natural", "working"]
+__all__ = ["HIGH", "Found", "Suspect", "generated", "hardest", "natural", "working"]

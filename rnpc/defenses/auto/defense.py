@@ -33,6 +33,7 @@ ABOVE_NEXT = 1.5
 """Budget of the strongest all-to-all trigger over the cost of the cheapest: no other label is there to compare with."""
 TOLD = 0.1
 """Least distance of the success before from the natural level."""
+DRAWN = "a change that a generator draws for each image"
 NATURAL_MOST = 0.15
 """A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 15 % at most,
 on other images and from other starts."""
@@ -135,9 +136,12 @@ def called(label: int) -> str:
 
 
 def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Candidate) -> Found:
-    """The battery once more, from other starts, counted on the judge images."""
+    """The battery once more, from other starts, counted on the judge images; and generators, where they still reach clearly more than
+    other labels' do in the original."""
     hard, edits = model_of(case, candidate)
-    return battery.hardest(hard, suspect, edits, case.judge, worked, seed=31)
+    found = battery.hardest(hard, suspect, edits, case.judge, worked, seed=31)
+    drawn, level = battery.generated(case, hard, suspect, edits) if suspect.other else (0.0, 1.0)
+    return replace(found, success=drawn, worst=DRAWN) if drawn > max(level + TOLD, found.success) else found
 
 
 def words(left: Left, final: Found) -> tuple[str, ...]:
