@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnpc.defenses.auto import battery
-from rnpc.defenses.auto.battery import Suspect, hardest, natural, working
+from rnpc.defenses.auto.battery import Suspect, generated, hardest, natural, working
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert, success
@@ -109,6 +109,13 @@ def test_the_natural_level_is_what_another_label_reaches(case: Case) -> None:
     rich = natural(case, replace(SUSPECT, budgets={"additive": 30.0, "patch": 60.0}))
     assert min(rich.values()) > battery.HIGH  # a budget that buys any label
     assert natural(case, replace(SUSPECT, other={"patch": 2}))["additive"] == 0.0
+
+
+def test_generators_see_the_planted_backdoor_until_it_is_cut(case: Case) -> None:
+    before, level = generated(case, case, SUSPECT, {})
+    after, same = generated(case, case, SUSPECT, edits_of(case.subject, CUT))
+    assert before > 0.9 and after < 0.3 and level == same < 0.3
+    assert generated(case, case, replace(SUSPECT, other={}), {})[1] == 1.0  # all-to-all: nobody to compare with
 
 
 def test_a_trigger_for_another_label_does_not_count(case: Case) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rnpc.defenses.auto import Auto, battery, candidates, cut, repair
+from rnpc.defenses.auto import Auto, battery, candidates, cut, defense, repair
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.defenses.base import Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
@@ -21,7 +21,7 @@ from rnpc.stats import drop_bound
 from rnpc.study import distil
 from rnpc.study.case import Case
 from rnpc.study.inversion import Effort
-from rnpc.study.surgery import edits_of
+from rnpc.study.surgery import Channel, edits_of
 
 Seen = Callable[[Case], Detection]
 
@@ -185,3 +185,16 @@ def test_plain_patches_that_accuse_tell_where_no_form_can(case: Case, seen_by_tr
     assert found.left.before == 1.0 and found.left.success is not None and found.left.success < 0.4
     untold = Auto(repair=False).defend(case, seen_by_triggers(case))
     assert isinstance(untold, Silence) and not untold.left.told and untold.left.natural == 0.0
+
+
+@pytest.mark.parametrize(("drawn", "level", "said"), [(0.9, 0.5, 0.9), (0.9, 0.8, 0.2), (0.45, 0.4, 0.2), (0.15, 0.0, 0.2)])
+def test_generators_have_a_word_in_what_is_left(
+    case: Case, monkeypatch: pytest.MonkeyPatch, drawn: float, level: float, said: float
+) -> None:
+    suspect = Suspect(1, (), {"additive": 1.0}, {"additive": 0})
+    monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(0.2, "a patch", ()))
+    monkeypatch.setattr(battery, "generated", lambda *_: (drawn, level))
+    whole = candidates.Candidate((Channel("features", 36, 1.0, 0.0),), None, Found(0.2, "a patch", ()))
+    found = defense.judged(case, suspect, [], whole)
+    assert found.success == said and (found.worst == defense.DRAWN) == (said == 0.9)
+    assert defense.judged(case, replace(suspect, other={}), [], whole).success == 0.2
