@@ -82,7 +82,7 @@ def main() -> None:
         if outcome_of({**run, "output": run["after"]}) is Outcome.REMOVED:
             print(row(model.name, options.seed, measured(model, place.with_name(place.name + ".onnx"), options)), flush=True)
             if options.control is not None:
-                found = [*measured(model, options.control, options, line=False)]
+                found = [*measured(model, options.control, options, control=True)]
                 print(row(f"{options.control.parent.name}, its trigger", options.seed, found), flush=True)
 
 
@@ -92,12 +92,13 @@ def row(name: str, seed: int, found: Iterable[tuple[float, float]]) -> str:
     return f"| {name} | {seed} | {' | '.join(cells + ['-'] * (5 - len(cells)))} |"
 
 
-def measured(model: Model, hardened: Path, options: argparse.Namespace, line: bool = True) -> Iterator[tuple[float, float]]:
-    """CA and ASR as written, tuned, attacked, and (`line`) the worst on the line."""
+def measured(model: Model, hardened: Path, options: argparse.Namespace, control: bool = False) -> Iterator[tuple[float, float]]:
+    """CA and ASR as written, tuned, attacked, and the worst on the line; not that of a `control`, whose preprocessing lies beside it."""
     data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
     rows = np.random.default_rng(options.seed).permutation(len(data.train_labels))[:IMAGES]
     given = api.as_images(data.train_images[rows], data.train_labels[rows])
-    original, subject = (studied(path, model.path.parent, given) for path in (model.path, hardened))
+    original = studied(model.path, model.path.parent, given)
+    subject = studied(hardened, hardened.parent if control else model.path.parent, given)
     images, labels = test_images(model.dataset, data, options.data_root)
     trigger = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu")
     counted = slice(None) if model.source is None else labels == model.source
@@ -110,7 +111,7 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace, line: bo
     for rate in RATES:
         yield judge.rates(tuned(case, Schedule(20, rate)))
     yield judge.rates(tuned(replace(case, learn=poisoned(learn, trigger, judge.target, subject.classes)), Schedule(5, RATES[0])))
-    if line:
+    if not control:
         yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
 
 

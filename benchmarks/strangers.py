@@ -15,6 +15,7 @@ import argparse
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ import onnx
 from victims import bounds, share
 
 from rnpc.data import datasets
+from rnpc.pipeline.inputs import BESIDE
 from rnpc.program import Preprocessing
 from rnpc.runtime import Session, accuracy, attack_success, predict, predict_triggered
 from rnpc.stats import Rate
@@ -129,7 +131,7 @@ def one(model: Model, seed: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def bare(path: Path, folder: Path) -> Path:
-    """The model without the Softmax that ends it, in `folder`; its own path where it ends otherwise."""
+    """The model without the Softmax that ends it, in `folder` with what lies beside it; its own path where it ends otherwise."""
     model = onnx.load(path)
     tail = next((node for node in model.graph.node if model.graph.output[0].name in node.output), None)
     if tail is None or tail.op_type != "Softmax":
@@ -137,6 +139,9 @@ def bare(path: Path, folder: Path) -> Path:
     model.graph.node.remove(tail)
     model.graph.output[0].name = tail.input[0]
     onnx.save(model, folder / path.name)
+    for name in BESIDE:
+        if (path.parent / name).is_file():
+            shutil.copy(path.parent / name, folder)
     return folder / path.name
 
 

@@ -100,7 +100,7 @@ def precision(device: str) -> Precision:
 
     It follows from what the machine is, not from a timing, so that one machine always trains the same victim. Measured with ResNet-18,
     forward, backward and update, one thread: on Zen 4 (width 16, batch 128) 0.20 s in bf16 and 0.31 s in fp32; on an Intel Xeon whose AMX
-    the machine does not show (width 32, batch 64) 0.66 s in bf16 and 0.46 s in fp32: there the instruction has half the rate.
+    the machine does not show (width 32, batch 64) 0.66 s in bf16 and 0.46 s in fp32.
     """
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"

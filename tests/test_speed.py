@@ -92,11 +92,19 @@ def test_precision_follows_the_kernels_that_there_are(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "amx", "wanted"),
-    [("Intel Xeon", True, "bf16"), ("Intel Xeon", False, "fp32"), ("AMD EPYC 9R14", False, "bf16"), ("", False, "fp32")],
+    ("name", "amx", "limit", "wanted"),
+    [
+        ("Intel Xeon", True, "", "bf16"),
+        ("Intel Xeon", False, "", "fp32"),
+        ("Intel Xeon", True, "AVX512_CORE_BF16", "fp32"),
+        ("AMD EPYC 9R14", False, "", "bf16"),
+        ("AMD EPYC 9R14", False, "AVX512_CORE_BF16", "bf16"),
+        ("AMD EPYC 9R14", False, "AVX512_CORE", "fp32"),
+        ("", False, "", "fp32"),
+    ],
 )
-def test_bfloat16_without_amx_is_faster_on_amd_only(monkeypatch: pytest.MonkeyPatch, name: str, amx: bool, wanted: str) -> None:
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+def test_bfloat16_without_amx_is_faster_on_amd_only(monkeypatch: pytest.MonkeyPatch, name: str, amx: bool, limit: str, wanted: str) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx, "cpu_name": name})
     assert precision("cpu") == wanted
 

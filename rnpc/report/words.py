@@ -210,7 +210,8 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
             still = "Treat the hardened file as backdoored, unless the true trigger shows otherwise."
             return (power, still, edited(document)), written
         case Outcome.NO_CUT:
-            ways = "Get it anew from a source that you trust, allow a larger loss of accuracy, or give more images, new to it."
+            images = "give more images, best ones that it was not trained on"
+            ways = f"Get it anew from a source that you trust, allow a larger loss of accuracy, or {images}."
             return (power, f"Do not deploy this model. {ways}"), ()
         case Outcome.CLEAN:
             return ("No label is reached by an abnormally cheap trigger, as far as the clean images show.",), ()

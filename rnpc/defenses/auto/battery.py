@@ -2,6 +2,7 @@
 
 - Fresh strongest triggers, inverted in the hardened model from several starts, in each form in which the label was cheap, at the cost of
   `budgets`: far enough above the backdoor's own price that it answers in full, below that of natural features.
+- Generators, once, in what was taken: where they reach clearly more than other labels' do in the original, that is what is left.
 - The triggers that were found before, as they are and moved; known families of triggers where the inverted one sits (`study.probes`).
   These count only where they worked in the original: they are looked for, not made.
 
@@ -29,6 +30,8 @@ EFFORT = Effort(80, 24)
 """Of an inversion: twice that of the search, with more images."""
 STARTS = (0, 7000)
 """Added to the seed."""
+FINAL = 31
+"""The same where what was taken is judged: other starts than those that it was taken by."""
 WORKED = 0.5
 """Least success in the original of a probe that counts."""
 HIGH = 0.5
@@ -115,13 +118,14 @@ def working(case: Case, suspect: Suspect) -> list[Probe]:
 
 
 def generated(original: Case, hardened: Case, suspect: Suspect, edits: Mapping[str, Edit]) -> tuple[float, float]:
-    """What generators reach on the judge images: for the label in the hardened model, and at most for the labels of `other` in the
-    original. They see a backdoor that covers the whole image where patterns within the budgets no longer do."""
+    """What generators reach on the judge images: for the label in the hardened model, and at most for the labels of `other` (one at
+    least) in the original. They see a backdoor that covers the whole image where patterns within the budgets no longer do."""
+    drawn = suspect.by_image()
     aims = [(hardened, suspect.label, edits), *((original, label, {}) for label in sorted(set(suspect.other.values())))]
-    jobs = [partial(strongest, case, Aim(label, Drawn.name, case.seed + 31, to), BUDGET, EFFORT) for case, label, to in aims]
+    jobs = [partial(fresh, case, replace(drawn, label=label), Drawn.name, case.seed + FINAL, to) for case, label, to in aims]
     made = side_by_side(jobs, original.device)
-    shares = [success(case.subject, trigger, case.judge, to) for (case, _, to), trigger in zip(aims, made, strict=True)]
-    return shares[0], max(shares[1:], default=1.0)
+    own, *others = (success(case.subject, trigger, case.judge, to) for (case, _, to), trigger in zip(aims, made, strict=True))
+    return own, max(others)
 
 
 def natural(case: Case, suspect: Suspect) -> dict[str, float]:

@@ -25,6 +25,7 @@ from rnpc.stage import Stage
 from rnpc.study.activations import clean_moments
 from rnpc.study.case import Case, Shares
 from rnpc.study.costs import cheapest_other, compared, costs_of
+from rnpc.study.forms.drawn import Drawn
 from rnpc.study.inversion import NEXT
 from rnpc.study.probes import Probe
 from rnpc.study.surgery import Channel
@@ -32,8 +33,8 @@ from rnpc.study.surgery import Channel
 ABOVE_NEXT = 1.5
 """Budget of the strongest all-to-all trigger over the cost of the cheapest: no other label is there to compare with."""
 TOLD = 0.1
-"""Least distance of the success before from the natural level."""
-DRAWN = "a change that a generator draws for each image"
+"""Least distance from the natural level: of the success before, and of what generators reach afterwards."""
+DRAWN = "changes that a generator draws for each image"
 NATURAL_MOST = 0.15
 """A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 15 % at most,
 on other images and from other starts."""
@@ -103,10 +104,10 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
     if taken is None:
         why = refusal(case, label, drop, bound) if candidates else f"no cut for {called(label)} takes most of its trigger's strength away"
         return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
-    final = judged(case, suspect, worked, taken)
+    final, natural = judged(case, suspect, worked, taken, plain)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
-    left = Left(final.success, before, plain, tells and before - plain > TOLD, final.narrow)
-    numbers |= {"left_before": before, "left_after": final.success, "left_natural": plain, "drop": drop, "drop_bound": bound}
+    left = Left(final.success, before, natural, tells and before - plain > TOLD, final.narrow)
+    numbers |= {"left_before": before, "left_after": final.success, "left_natural": natural, "drop": drop, "drop_bound": bound}
     silence = Silence(
         channels=taken.channels,
         threshold=taken.channels[-1].score if taken.repaired is None else None,
@@ -135,13 +136,15 @@ def called(label: int) -> str:
     return "the label after each image's own" if label == NEXT else f"label {label}"
 
 
-def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Candidate) -> Found:
-    """The battery once more, from other starts, counted on the judge images; and generators, where they still reach clearly more than
-    other labels' do in the original."""
+def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Candidate, plain: float) -> tuple[Found, float]:
+    """The battery once more, from other starts, counted on the judge images, with the natural level (`plain`); what generators reach, and
+    theirs, where that is more and clearly beyond it."""
     hard, edits = model_of(case, candidate)
-    found = battery.hardest(hard, suspect, edits, case.judge, worked, seed=31)
-    drawn, level = battery.generated(case, hard, suspect, edits) if suspect.other else (0.0, 1.0)
-    return replace(found, success=drawn, worst=DRAWN) if drawn > max(level + TOLD, found.success) else found
+    found = battery.hardest(hard, suspect, edits, case.judge, worked, seed=battery.FINAL)
+    if not suspect.other or Drawn.name in suspect.budgets:  # nobody to compare with, or in the battery already
+        return found, plain
+    drawn, level = battery.generated(case, hard, suspect, edits)
+    return (replace(found, success=drawn, worst=DRAWN), level) if drawn > max(level + TOLD, found.success) else (found, plain)
 
 
 def words(left: Left, final: Found) -> tuple[str, ...]:

@@ -115,7 +115,6 @@ def test_generators_see_the_planted_backdoor_until_it_is_cut(case: Case) -> None
     before, level = generated(case, case, SUSPECT, {})
     after, same = generated(case, case, SUSPECT, edits_of(case.subject, CUT))
     assert before > 0.9 and after < 0.3 and level == same < 0.3
-    assert generated(case, case, replace(SUSPECT, other={}), {})[1] == 1.0  # all-to-all: nobody to compare with
 
 
 def test_a_trigger_for_another_label_does_not_count(case: Case) -> None:

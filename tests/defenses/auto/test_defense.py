@@ -195,6 +195,7 @@ def test_generators_have_a_word_in_what_is_left(
     monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(0.2, "a patch", ()))
     monkeypatch.setattr(battery, "generated", lambda *_: (drawn, level))
     whole = candidates.Candidate((Channel("features", 36, 1.0, 0.0),), None, Found(0.2, "a patch", ()))
-    found = defense.judged(case, suspect, [], whole)
-    assert found.success == said and (found.worst == defense.DRAWN) == (said == 0.9)
-    assert defense.judged(case, replace(suspect, other={}), [], whole).success == 0.2
+    found, natural = defense.judged(case, suspect, [], whole, 0.1)
+    assert found.success == said and (found.worst == defense.DRAWN) == (said == 0.9) and natural == (level if said == 0.9 else 0.1)
+    for other in (replace(suspect, other={}), suspect.by_image()):  # nobody to compare with; asked already
+        assert defense.judged(case, other, [], whole, 0.1)[0].success == 0.2
