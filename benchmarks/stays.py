@@ -138,7 +138,7 @@ def tuned(case: Case, schedule: Schedule) -> Subject:
 
 def poisoned(learn: Split, trigger: Session, target: int | str, classes: int) -> Split:
     """The images, and five of them with the trigger and the attack's labels."""
-    some = learn.take(learn.labels != target)
+    some = learn if target == "next" else learn.take(learn.labels != target)
     pixels = torch.from_numpy(trigger.run_all(some.pixels(slice(POISONED)).numpy())[0])
     labels = (some.labels[:POISONED] + 1) % classes if target == "next" else torch.full((POISONED,), int(target))
     return Split(torch.cat([learn.stored, (255 * pixels).round().to(torch.uint8)]), torch.cat([learn.labels, labels]))

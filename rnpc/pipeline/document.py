@@ -90,7 +90,7 @@ def evidence_of(run: Hardened) -> dict[str, float | None]:
 
 def left_of(left: Left) -> dict[str, Any]:
     """What the judge says is left of the trigger."""
-    values = {"before": left.before, "success": left.success, "natural": left.natural}
+    values = {"before": left.before, "success": left.success, "natural": left.natural, "relapse": left.relapse}
     narrow = None if left.narrow is None else {"class": left.narrow[0], "success": round(left.narrow[1], 6)}
     return {**{key: None if value is None else round(value, 6) for key, value in values.items()}, "told": left.told, "narrow": narrow}
 

@@ -29,6 +29,7 @@ from rnpc.pipeline.inputs import Inputs, settle
 from rnpc.pipeline.measure import Measured, measure
 from rnpc.pipeline.optimise import IMAGES, Optimised, optimise
 from rnpc.pipeline.plans import plan_of
+from rnpc.pipeline.relapse import relapse
 from rnpc.pipeline.settings import Settings
 from rnpc.plan import Plan
 from rnpc.program import Finding, Preprocessing, Program
@@ -112,6 +113,7 @@ def run(
         output = output_of(program, decision, None if applied is None else applied.data)
         clock(Stage.MEASURE, None, None)
         measured = measure(inputs, decision.judged, output, settings)
+        decision = tried_again(decision, program, output, case)
         second = None if output is None or settings.optimize is None else optimised(output, inputs, decision.judged, settings)
     edits, kept = ([], []) if applied is None else (applied.edits, applied.kept)
     return Hardened(inputs, settings, decision, plan, edits, output, measured, difference, tensors, kept, second, clock.finish())
@@ -174,6 +176,15 @@ def output_of(program: Program, decision: Decision, edited: bytes | None) -> byt
     if verdict == "clean" or (verdict is None and edited is None):
         return program.source
     return None if verdict == "inconclusive" else edited
+
+
+def tried_again(decision: Decision, program: Program, output: bytes | None, case: Case) -> Decision:
+    """With how easily the backdoor comes back in the written file, where there is one and a trigger was found."""
+    outcome, detection = decision.outcome, decision.detection
+    if output is None or detection is None or not decision.cut or decision.finding.verdict != "backdoored":
+        return decision
+    known = [trigger for trigger in detection.triggers if trigger.label == outcome.label]
+    return replace(decision, outcome=replace(outcome, left=replace(outcome.left, relapse=relapse(program, output, case, known))))
 
 
 def optimised(output: bytes, inputs: Inputs, rows: np.ndarray, settings: Settings) -> Optimised | InputRefused:

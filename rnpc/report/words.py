@@ -69,9 +69,9 @@ class Words:
 def describe(document: Document) -> Words:
     """Words for a document of schema rnpc.harden/1; `verdict` null means that the change was forced.
 
-    Where present it reads `left` (success, before, natural: shares or null; told; narrow: class and success, or null; words), `unseen`
-    (lines), `attack_success` (before, after: of the true trigger), `retrained` (how many tensors got new weights) and `why` (why nothing
-    was done).
+    Where present it reads `left` (success, before, natural, relapse: shares or null; told; narrow: class and success, or null; words),
+    `unseen` (lines), `attack_success` (before, after: of the true trigger), `retrained` (how many tensors got new weights) and `why` (why
+    nothing was done).
     """
     outcome = outcome_of(document)
     verb = "retrained" if tuned(document) else "pruned"
@@ -197,7 +197,7 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
     """What the outcome means, and what it does not mean beyond LIMITS."""
     target = listed(document.get("target_labels") or ())
     power = f"Whoever trained this model, or supplied its training data, could most likely make it answer {target} at will."
-    written = (attack_limit(document), AFTERWARDS)
+    written = (attack_limit(document), afterwards(document.get("left") or {}))
     weak = "Do not deploy this model, nor the hardened file. Get it anew from a source that you trust, or give more images."
     match outcome:
         case Outcome.REMOVED:
@@ -222,6 +222,13 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
             return ("This says nothing on whether the original was backdoored.", edited(document)), written
         case Outcome.UNTOUCHED:
             return ("This says nothing on whether the model is backdoored.",), ()
+
+
+def afterwards(left: Mapping[str, Any]) -> str:
+    """What further training may do, and what it did in this run."""
+    if left.get("relapse") is None:
+        return AFTERWARDS
+    return f"{AFTERWARDS} After five images with the trigger found were trained on, it worked on {percent(left['relapse'])} of images."
 
 
 def edited(document: Document) -> str:

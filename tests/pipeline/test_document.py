@@ -66,6 +66,7 @@ def test_nothing_says_why_and_the_output_is_the_input(ran: Ran) -> None:
         "before": 0.5,
         "success": 0.25,
         "natural": None,
+        "relapse": None,
         "told": True,
         "narrow": None,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rnpc.report.numbers import percent
 from rnpc.report.words import LIMITS, Outcome, describe, label_name, listed
 
 FILE = {"path": "out.onnx", "sha256": "0" * 64}
@@ -137,3 +138,10 @@ def test_labels() -> None:
     assert label_name({"index": 0, "name": "stop"}) == "label 0 (stop)" and label_name({"index": 3, "name": "3"}) == "label 3"
     assert listed([{"index": None, "name": "next"}]) == "the label after an image's own" and listed([]) == "an unnamed label"
     assert listed([{"index": i} for i in range(3)]) == "label 0, label 1 and label 2"
+
+
+def test_it_says_what_five_images_brought_back() -> None:
+    said = left(0.03)
+    assert not any("five images" in line for line in describe(found(**said)).limits)
+    said["left"]["relapse"] = 0.25
+    assert any("After five images" in line and percent(0.25) in line for line in describe(found(**said)).limits)

@@ -25,8 +25,8 @@ def dark(case: Case) -> Change:
 
 def test_the_loss_is_what_two_divergences_come_to(case: Case) -> None:
     tunable, pixels = Tunable.of(case), case.learn.pixels(slice(16))
-    assert distil.descend(case, tunable, pixels, pixels, pixels) == pytest.approx(0.0, abs=1e-4)
-    apart = distil.descend(case, tunable, pixels, pixels, torch.zeros_like(pixels))
+    assert distil.descend(case, tunable, (pixels, pixels), (pixels, pixels)) == pytest.approx(0.0, abs=1e-4)
+    apart = distil.descend(case, tunable, (pixels, pixels), (pixels, torch.zeros_like(pixels)))
     with torch.no_grad():
         one, two = (torch.log_softmax(case.subject.logits(x).float(), 1) for x in (pixels, torch.zeros_like(pixels)))
     assert apart == pytest.approx(float((one.exp() * (one - two)).sum(1).mean()), rel=1e-2, abs=1e-3)
@@ -42,6 +42,20 @@ def test_a_seed_trains_the_same_and_tells_how_far_it_is(case: Case, adam: bool) 
     first, second = (each.tensors() for each in made)
     assert first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
     assert told[:2] == [(Stage.REPAIR, 0.0), (Stage.REPAIR, 0.8)] and first
+
+
+def test_towards_lends_other_weights_and_keeps_gradients(case: Case) -> None:
+    tunable, origin = Tunable.of(case), Tunable.of(case)
+    with torch.no_grad():
+        for parameter in tunable.parameters():
+            parameter.add_(1.0)
+    own = [parameter.detach().clone() for parameter in tunable.parameters()]
+    pixels = case.learn.pixels(slice(8))
+    with distil.towards(tunable, origin, 0.75):
+        gaps = [(p - o).detach() for p, o in zip(tunable.parameters(), origin.parameters(), strict=True)]
+        distil.descend(case, tunable, (pixels, pixels))
+    assert all(torch.allclose(gap, torch.tensor(0.25), atol=1e-5) for gap in gaps)
+    assert all(torch.equal(p, before) and p.grad is not None for p, before in zip(tunable.parameters(), own, strict=True))
 
 
 def test_a_rate_that_is_too_large_is_followed_by_a_lower_one(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ part as well: near the original harm grows with the square of the way, and the b
 there are the smaller cuts, and the cut with gentler constants.
 
 Candidates are judged in the order of their harm until one breaks the bound, and the last that holds is taken: a fixed sequence, which keeps
-the level of 95 %. Only those take part that leave clearly less than any with less harm.
+the level of 95 %. Only those take part that leave clearly less than any with less harm, and last of all a repair that was made to last: it
+spends what is left of the budget on the way back to the original's weights, along which the backdoor would come again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from rnpc.defenses.auto import battery, cut
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.defenses.auto.constants import settle
-from rnpc.defenses.auto.repair import Repaired, Task, partly, repair
+from rnpc.defenses.auto.repair import Repaired, Task, lasting, partly, repair
 from rnpc.errors import InputRefused
 from rnpc.stats import drop_bound
 from rnpc.study.case import Case
@@ -47,12 +48,14 @@ that leads through worse networks nothing is gentler."""
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to harden: its channels, the repaired network where there is one, what is left (on the choose images), and its harm."""
+    """A way to harden: its channels, the repaired network where there is one, what is left (on the choose images), its harm, and whether
+    it was made to last."""
 
     channels: tuple[Channel, ...]
     repaired: Repaired | None
     left: Found
     harm: float = 0.0
+    lasts: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Ways:
         return [self.weighed(Candidate(channels, None, self.left(channels))) for channels in made]
 
     def repaired(self, enough: float) -> Iterator[Candidate]:
-        """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`."""
+        """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`, which is then made to last."""
         most = cut.HALF * max(self.search.cuts[0].success.values())
         for channels in self.starts():
             task = Task(self.suspect, channels, self.worked, self.reached, enough)
@@ -96,7 +99,16 @@ class Ways:
                 yield end
                 yield from (point for point in self.along(task, end) if point.left.success <= most)
             if not ends or min(end.left.success for end in ends) <= enough:
+                yield from self.lasting(task, [end for end in ends if end.left.success <= enough])
                 return
+
+    def lasting(self, task: Task, ends: Sequence[Candidate]) -> Iterator[Candidate]:
+        """The gentlest of these repairs made to last."""
+        end = min(ends, key=lambda end: end.harm, default=None)
+        if end is not None and end.repaired is not None:
+            made = lasting(self.case, task, end.repaired)
+            if made is not None:
+                yield replace(self.weighed(Candidate(task.channels, made, made.left)), lasts=True)
 
     def ends(self, task: Task) -> list[Candidate]:
         """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network."""
@@ -163,10 +175,11 @@ def gathered(ways: Ways, enough: float, mended: bool) -> list[Candidate]:
 
 
 def in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those worth judging, in the order of their harm: each leaves clearly less than those before it."""
+    """Those worth judging, in the order of their harm: each leaves clearly less than those before it. One that was made to last comes last,
+    and must not leave clearly more."""
     found = list[Candidate]()
-    for candidate in sorted(candidates, key=lambda c: (c.harm, c.left.success, len(c.channels))):
-        if not found or candidate.left.success <= found[-1].left.success - LESS:
+    for candidate in sorted(candidates, key=lambda c: (c.lasts, c.harm, c.left.success, len(c.channels))):
+        if not found or candidate.left.success <= found[-1].left.success + (LESS if candidate.lasts else -LESS):
             found.append(candidate)
     return found
 

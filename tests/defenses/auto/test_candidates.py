@@ -92,8 +92,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def partly(case: Case, task: Task, end: Repaired, part: float) -> Repaired:
         return Repaired(end.tunable, Found(end.left.success + known["more"][part], "", ()), 1)
 
+    def lasting(case: Case, task: Task, end: Repaired) -> Repaired | None:
+        return known.get("lasting")
+
     monkeypatch.setattr(candidates, "repair", repair)
     monkeypatch.setattr(candidates, "partly", partly)
+    monkeypatch.setattr(candidates, "lasting", lasting)
     monkeypatch.setattr(Ways, "weighed", weighed)
     monkeypatch.setattr(candidates, "settle", lambda case, channels, *_, **__: channels)
     return known
@@ -114,6 +118,21 @@ def test_repairs_start_in_the_middle_and_end_where_enough_is_gone(case: Case, to
     assert told["starts"] == [2, 8] and [each.left.success for each in found] == [0.7, 0.3, 0.05]
     told.update(starts=[], mended=[0.08])
     assert [each.left.success for each in gathered(ways(case), 0.1, True)] == [0.7, 0.08] and told["starts"] == [2]
+
+
+def test_a_repair_that_leaves_enough_is_made_to_last(case: Case, told: dict[str, Any]) -> None:
+    told.update(lasting=Repaired(SimpleNamespace(), Found(0.09, "", ()), 3))  # type: ignore[arg-type]
+    assert [each.lasts for each in gathered(ways(case), 0.1, True)] == [False, False, False, True]
+    told.update(starts=[], mended=[0.3, 0.2])
+    assert not any(each.lasts for each in gathered(ways(case), 0.1, True))
+
+
+def test_what_lasts_is_judged_last_unless_it_leaves_clearly_more() -> None:
+    gentle, strong = (Candidate((), None, Found(left, "", ()), harm) for left, harm in ((0.3, 0.01), (0.05, 0.03)))
+    for left, others in ((0.07, [gentle, strong]), (0.2, [gentle]), (0.2, [])):
+        last = Candidate((), None, Found(left, "", ()), 0.02, lasts=True)
+        assert in_turn([last, *others]) == [*others, last]
+    assert in_turn([replace(last, left=Found(0.1, "", ())), gentle, strong]) == [gentle, strong]
 
 
 def test_a_repair_that_harms_is_made_with_other_steps_too(case: Case, told: dict[str, Any]) -> None:

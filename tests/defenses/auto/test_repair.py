@@ -26,6 +26,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(battery, "EFFORT", Effort(40, 16))
     monkeypatch.setattr(battery, "STARTS", (0,))
     monkeypatch.setattr(repair, "COURSES", (60, 30))
+    monkeypatch.setattr(repair, "LASTING", 60)
     monkeypatch.setattr(distil, "RATES", (0.002,))
 
 
@@ -73,6 +74,26 @@ def test_a_seed_repairs_the_same(case: Case) -> None:
     suspect, before = suspect_in(case)
     first, second = (repair.repair(case, repair.Task(suspect, (), [], before, 1.0)).tunable.tensors() for _ in range(2))
     assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_what_is_made_to_last_frees_the_way_back(case: Case) -> None:
+    suspect, before = suspect_in(case)
+    task = repair.Task(suspect, (), [], before, 1.0)
+    end = repair.repair(case, task)
+    last = repair.lasting(case, task, end)
+    assert last is not None and last.left.success <= end.left.success + 0.05 and last.courses == end.courses + 1
+    halves = [repair.partly(case, task, each, 0.5).left.success for each in (end, last)]
+    assert halves[1] < 0.7 * halves[0]
+    tuned = last.tunable.subject(case)
+    assert (tuned.predict(case.judge, last.tunable.edits) == case.judge.labels).float().mean() > 0.95
+
+
+def test_what_falls_apart_does_not_last(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    suspect, before = suspect_in(case)
+    task = repair.Task(suspect, (), [], before, 1.0)
+    end = repair.repair(case, task)
+    monkeypatch.setattr(repair, "distil", lambda *_: False)
+    assert repair.lasting(case, task, end) is None
 
 
 def test_a_part_of_the_way_leaves_more_than_all_of_it(case: Case) -> None:

@@ -1,0 +1,47 @@
+"""A backdoor that is there still comes back from five images; one that never was does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rnpc.errors import InputRefused
+from rnpc.frontends import onnx_file
+from rnpc.pipeline import relapse
+from rnpc.study.case import Case
+from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert
+
+
+def after(case: Case, triggers: list[Inverted]) -> float | None:
+    """Relapse of the case's own network."""
+    data = case.subject.original.SerializeToString()
+    return relapse.relapse(onnx_file.program("model.onnx", data), data, case, triggers)
+
+
+def test_what_is_there_comes_back_and_what_never_was_does_not(case: Case, clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    triggers = [invert(case, Aim(1, form, 0), Effort()) for form in ("patch", "additive")]
+    found, again, other = after(case, triggers), after(case, triggers), after(clean_case, triggers)
+    assert found is not None and other is not None and found == again > 0.9 and other < found - 0.3
+    assert after(case, []) is None
+    alone = replace(case, learn=case.learn.take(case.learn.labels == 1), choose=case.choose.take(case.choose.labels == 1))
+    assert after(alone, triggers) is None
+
+    def refuse(case: Case) -> None:
+        raise InputRefused("the model is quantised", where="model", todo="none")
+
+    monkeypatch.setattr(relapse.Tunable, "of", refuse)
+    assert after(case, triggers) is None
+
+
+def test_planted_images_have_the_triggers_label(case: Case) -> None:
+    def bright(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(pixels)
+
+    rows, some = torch.arange(3), case.learn
+    for label, wanted in ((1, [1, 1, 1]), (NEXT, ((some.labels[:3] + 1) % 4).tolist())):
+        made = relapse.planted(some, Inverted(label, "patch", 1.0, bright), rows, 4)
+        assert len(made) == len(some) + 3 and made.labels[-3:].tolist() == wanted and (made.stored[-3:] == 255).all()
+        assert torch.equal(made.stored[:-3], some.stored)
