@@ -27,8 +27,9 @@ from rnpc.study.subject import Subject, prepare, stored
 BATCH = 16
 """Images of the step that is timed."""
 REPEATS = 3
-REMOVAL = 250_000
-"""Images that rank, cut, battery and repair take, forward and backward, whatever the number of labels; what goes forward only is in it."""
+REMOVAL = 280_000
+"""Images that rank, cut, battery, repair and relapse take, forward and backward, whatever the number of labels; what goes forward only is
+in it."""
 OTHERWISE = 72_000
 """Images that a detector takes of which nothing is known: as many as the race at 43 labels."""
 Batches = Callable[[int], int]

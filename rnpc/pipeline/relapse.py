@@ -1,12 +1,11 @@
-"""How easily the backdoor comes back: the written file is trained on a few of the user's images with the trigger that was found.
+"""How easily the backdoor comes back: the written file is trained on the user's images and five of them with the trigger that was found.
 
 The re-tuning attack of Min et al. (NeurIPS 2024), with an inverted trigger in the place of the attacker's: a removal that only covers the
-backdoor up gives way to it. Images that are judged are not trained on.
+backdoor up gives way to it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,31 +21,36 @@ from rnpc.study.subject import Split, prepare
 from rnpc.study.tunable import Tunable
 from rnpc.study.tuning import Schedule, tune
 
-PLANTED, STEPS, RATE = 5, 40, 0.01
-"""Images that carry the trigger; steps of SGD, those of five epochs of 500 images, and their rate."""
+PLANTED, SCHEDULE = 5, Schedule(5, 0.01)
+"""Images that carry the trigger, and the training."""
 
 
 def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inverted]) -> float | None:
     """Share of the judge images that the strongest of `triggers` sends to its label after the training; None where there is none, no image
     to plant it in, or the weights cannot be tuned."""
-    some = case.seen
     if not triggers:
         return None
     trigger = max(triggers, key=lambda each: success(case.subject, each, case.judge))
+    some = whole(case)
     rows = (some.labels != trigger.label).nonzero()[:PLANTED, 0]
     if not len(rows):
         return None
     written = onnx_file.program(program.name, output, output=program.signature.output)
     learn = planted(some, trigger, rows, case.subject.classes)
     hard = replace(case, subject=prepare(written, case.subject.pre, case.device), learn=learn, tell=untold)
-    schedule = Schedule(1, RATE)
     try:
         tunable = Tunable.of(hard)
     except InputRefused:
         return None
-    each = max(1, len(learn) // min(case.subject.at_once(schedule.batch), len(learn)))
-    tune(hard, tunable, replace(schedule, epochs=math.ceil(STEPS / each)))
+    tune(hard, tunable, SCHEDULE)
     return success(tunable.subject(hard), trigger, case.judge)
+
+
+def whole(case: Case) -> Split:
+    """All images, each once."""
+    if case.rows[1] is case.rows[2]:
+        return case.seen
+    return Split(torch.cat([case.seen.stored, case.judge.stored]), torch.cat([case.seen.labels, case.judge.labels]))
 
 
 def planted(some: Split, trigger: Inverted, rows: torch.Tensor, classes: int) -> Split:
