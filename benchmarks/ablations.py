@@ -80,6 +80,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "mixtures": put(distil, "mixed", alone),
     "turning": put(distil, "turned", alone),
     "adam": put(candidates, "ROUGH", float("inf")),
+    "lasting": put(candidates, "lasting", lambda case, task, end: None),
 }
 """What can be left out; repairs as a whole by `--options=--no-repair`."""
 
