@@ -165,10 +165,11 @@ class Ways:
         return replace(candidate, harm=float(F.kl_div(after, before, log_target=True, reduction="batchmean")))
 
 
-def gathered(ways: Ways, enough: float, mended: bool) -> list[Candidate]:
-    """All candidates; `mended`: repairs are allowed. They are made where the cut leaves more than `enough` or costs accuracy."""
+def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Candidate]:
+    """All candidates; `mended`: repairs are allowed. They are made where the cut leaves more than is `natural` or costs accuracy, until one
+    leaves at most `enough`."""
     whole = ways.whole()
-    if whole is not None and whole.left.success <= enough and whole.harm <= HARMLESS:
+    if whole is not None and whole.left.success <= (min(natural, enough) if mended else enough) and whole.harm <= HARMLESS:
         return [whole]
     found = list(ways.repaired(enough)) if mended else []
     return [*([] if whole is None else [whole]), *(found or ways.gentler())]

@@ -35,6 +35,8 @@ ABOVE_NEXT = 1.5
 TOLD = 0.1
 """Least distance from the natural level: of the success before, and of what generators reach afterwards."""
 DRAWN = "changes that a generator draws for each image"
+SMALL = 0.05
+"""A success that any model's images are lost with; a cut that leaves more than this and than is natural would not be called removed."""
 NATURAL_MOST = 0.15
 """A natural level above this does not excuse what is left: weak models have cheap natural triggers, and *removed* is said of 15 % at most,
 on other images and from other starts."""
@@ -72,7 +74,7 @@ class Auto(Defense):
         suspect, plain = suspect.within(told), max(told.values(), default=detection.rival or 0.0)
         enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
         ways = Ways(goal, search, suspect, worked)
-        candidates = gathered(ways, enough, self.repair)
+        candidates = gathered(ways, enough, max(min(plain, NATURAL_MOST), SMALL), self.repair)
         outcome = concluded(ways, plain, bool(told) or detection.rival is not None, candidates)
         return replace(outcome, reasons=(*outcome.reasons, *ways.refused))
 

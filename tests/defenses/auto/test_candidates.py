@@ -105,26 +105,32 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_a_cut_that_harms_nobody_and_leaves_little_is_all(case: Case, told: dict[str, Any]) -> None:
     told.update(left=0.05, harm=0.003)
-    assert [len(each.channels) for each in gathered(ways(case), 0.1, True)] == [8] and told["starts"] == []
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, True)] == [8] and told["starts"] == []
+
+
+def test_a_cut_that_leaves_more_than_is_natural_is_repaired_though_it_ended(case: Case, told: dict[str, Any]) -> None:
+    told.update(left=0.08, harm=0.003, mended=[0.02])
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, True)] == [8, 2]
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, False)] == [8]
 
 
 def test_a_cut_that_harms_is_repaired_though_it_leaves_little(case: Case, told: dict[str, Any]) -> None:
     told.update(left=0.05, harm=0.01)
-    assert [len(each.channels) for each in gathered(ways(case), 0.1, True)] == [8, 2, 8]
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, True)] == [8, 2, 8]
 
 
 def test_repairs_start_in_the_middle_and_end_where_enough_is_gone(case: Case, told: dict[str, Any]) -> None:
-    found = gathered(ways(case), 0.1, True)
+    found = gathered(ways(case), 0.1, 0.06, True)
     assert told["starts"] == [2, 8] and [each.left.success for each in found] == [0.7, 0.3, 0.05]
     told.update(starts=[], mended=[0.08])
-    assert [each.left.success for each in gathered(ways(case), 0.1, True)] == [0.7, 0.08] and told["starts"] == [2]
+    assert [each.left.success for each in gathered(ways(case), 0.1, 0.06, True)] == [0.7, 0.08] and told["starts"] == [2]
 
 
 def test_a_repair_that_leaves_enough_is_made_to_last(case: Case, told: dict[str, Any]) -> None:
     told.update(lasting=Repaired(SimpleNamespace(), Found(0.09, "", ()), 3))  # type: ignore[arg-type]
-    assert [each.lasts for each in gathered(ways(case), 0.1, True)] == [False, False, False, True]
+    assert [each.lasts for each in gathered(ways(case), 0.1, 0.06, True)] == [False, False, False, True]
     told.update(starts=[], mended=[0.3, 0.2])
-    assert not any(each.lasts for each in gathered(ways(case), 0.1, True))
+    assert not any(each.lasts for each in gathered(ways(case), 0.1, 0.06, True))
 
 
 def test_what_lasts_is_judged_last_unless_it_leaves_clearly_more() -> None:
@@ -137,7 +143,7 @@ def test_what_lasts_is_judged_last_unless_it_leaves_clearly_more() -> None:
 
 def test_a_repair_that_harms_is_made_with_other_steps_too(case: Case, told: dict[str, Any]) -> None:
     told.update(harm=0.06, mended=[0.3, 0.08])
-    found = gathered(ways(case), 0.1, True)
+    found = gathered(ways(case), 0.1, 0.06, True)
     assert told["starts"] == [2, -2] and [each.left.success for each in found] == [0.7, 0.3, 0.08]
 
 
@@ -155,32 +161,32 @@ def test_one_kind_of_steps_that_falls_apart_leaves_the_other(
     told.update(harm=0.06)
     monkeypatch.setattr(candidates, "repair", repair)
     made = ways(case)
-    assert [each.left.success for each in gathered(made, 0.1, True)] == [0.7, 0.05] and made.refused == []
+    assert [each.left.success for each in gathered(made, 0.1, 0.06, True)] == [0.7, 0.05] and made.refused == []
 
 
 def test_a_repair_that_takes_less_than_half_away_is_none(case: Case, told: dict[str, Any]) -> None:
     told.update(mended=[0.6, 0.6])
-    assert [each.repaired for each in gathered(ways(case, None), 0.1, True)] == [] and told["starts"] == [2]
+    assert [each.repaired for each in gathered(ways(case, None), 0.1, 0.06, True)] == [] and told["starts"] == [2]
 
 
 def test_points_of_a_repairs_line_take_part(case: Case, told: dict[str, Any]) -> None:
     """Their harm follows from the end, whatever is measured; not those that leave too much."""
     told.update(mended=[0.05], more={0.7: 0.1, 0.49: 0.6})
-    found = gathered(ways(case), 0.1, True)
+    found = gathered(ways(case), 0.1, 0.06, True)
     assert [round(each.left.success, 2) for each in found] == [0.7, 0.05, 0.15] and [round(each.harm, 4) for each in found[1:]] == [
         0.02,
         0.0098,
     ]
     assert [round(each.left.success, 2) for each in in_turn(found)] == [0.15, 0.05]
     told.update(starts=[], more={0.7: 0.1, 0.49: 0.2})
-    assert [round(each.harm, 4) for each in gathered(ways(case), 0.1, True)[1:]] == [0.02, 0.0098, 0.0048]
+    assert [round(each.harm, 4) for each in gathered(ways(case), 0.1, 0.06, True)[1:]] == [0.02, 0.0098, 0.0048]
 
 
 def test_a_line_through_worse_networks_has_no_points(case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     told.update(mended=[0.05], more={0.7: 0.1, 0.49: 0.1})
     harms = iter([0.02, 0.02, 0.03, 0.021])
     monkeypatch.setattr(Ways, "weighed", lambda ways, each: replace(each, harm=next(harms)))
-    assert [each.left.success for each in gathered(ways(case), 0.1, True)] == [0.7, 0.05, 0.05 + 0.1]
+    assert [each.left.success for each in gathered(ways(case), 0.1, 0.06, True)] == [0.7, 0.05, 0.05 + 0.1]
 
 
 def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +197,12 @@ def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict
 
     monkeypatch.setattr(candidates, "repair", refused)
     for mended in (True, False):
-        found = gathered(ways(case), 0.1, mended)
+        found = gathered(ways(case), 0.1, 0.06, mended)
         assert [len(each.channels) for each in found] == [8, 2, 4, 8] and {each.left.success for each in found} == {0.7}
     refused = ways(case)
-    gathered(refused, 0.1, True)
+    gathered(refused, 0.1, 0.06, True)
     assert refused.refused == ["it was not repaired: shared weights"]
-    assert gathered(ways(case, None), 0.1, False) == []
+    assert gathered(ways(case, None), 0.1, 0.06, False) == []
 
 
 @pytest.mark.parametrize(("chosen", "starts"), [(None, [2]), (1, [1]), (2, [1, 2]), (4, [2, 8])])
