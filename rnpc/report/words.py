@@ -3,7 +3,8 @@ take their words from here, and nothing else speaks of a verdict.
 
 What a run came to is read from its document (`Outcome`). A backdoor counts as removed only where the battery of triggers could tell, and
 what it says is left is low: at most the natural level of other labels, never above 15 % of images, whatever that level is, and of no
-single class more than half: an attack may be on the images of one. The true trigger, where one was given, can only make it worse.
+single class more than half: an attack may be on the images of one. Nor does it where five images bring most of it back: then it was only
+covered up. The true trigger, where one was given, can only make it worse.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ HIGH = 0.15
 """Above this success nothing is called removed."""
 NARROW = 0.5
 """Above this share of one class's images nothing is called removed. Other labels' natural triggers move most of some class too."""
+RELAPSE = 0.5
+"""Above this share of images, after five with the trigger found were trained on, nothing is called removed."""
 NOTABLE = 0.1
 """A change that takes less than this from the success of triggers did not weaken the backdoor."""
 
@@ -104,7 +107,8 @@ def outcome_of(document: Document) -> Outcome:
 def judged(left: Mapping[str, Any]) -> Outcome:
     """What the battery says."""
     said = remaining(left, "success") if left.get("told") else Outcome.UNKNOWN
-    return Outcome.WEAKENED if said is Outcome.REMOVED and narrow(left) > NARROW else said
+    doubtful = narrow(left) > NARROW or (left.get("relapse") or 0.0) > RELAPSE
+    return Outcome.WEAKENED if said is Outcome.REMOVED and doubtful else said
 
 
 def remaining(measured: Mapping[str, Any], after: str) -> Outcome:
@@ -184,6 +188,7 @@ def what_is_left(document: Document) -> str:
     known = ", ".join(f"{key}: {percent(left[key])}" for key in ("before", "natural") if left.get(key) is not None)
     said.append(f"The best trigger found afterwards succeeds on {percent(left['success'])} of images{f' ({known})' if known else ''}.")
     said += [f"One still moves {one}: an attack on single classes may work as before." for one in one_class(left)]
+    said += [f"It is easily brought back. {trained_on(left)}"] if (left.get("relapse") or 0.0) > RELAPSE else []
     return " ".join(said)
 
 
@@ -228,7 +233,12 @@ def afterwards(left: Mapping[str, Any]) -> str:
     """What further training may do, and what it did in this run."""
     if left.get("relapse") is None:
         return AFTERWARDS
-    return f"{AFTERWARDS} After five images with the trigger found were trained on, it worked on {percent(left['relapse'])} of images."
+    return f"{AFTERWARDS} {trained_on(left)}"
+
+
+def trained_on(left: Mapping[str, Any]) -> str:
+    """What five images brought back."""
+    return f"After training on five images with the trigger found it worked on {percent(left['relapse'])} of images."
 
 
 def edited(document: Document) -> str:
