@@ -16,6 +16,7 @@ import numpy as np
 from rnpc.detectors.base import Detection
 from rnpc.panel import Panel
 from rnpc.study.case import Case, Shares
+from rnpc.study.inversion import Inverted
 from rnpc.study.surgery import Channel
 
 
@@ -37,7 +38,7 @@ class Left:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What all outcomes have. `ranking`: all channels in the order in which they would fall; `confirmed`: whether what was taken away
-    speaks for a backdoor, where the detection left a doubt."""
+    speaks for a backdoor, where the detection left a doubt; `triggers`: what worked in the original, made or known."""
 
     ranking: tuple[Channel, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Outcome:
     left: Left = Left()
     confirmed: bool | None = None
     label: int | None = None
+    triggers: tuple[Inverted, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,11 +180,11 @@ def output_of(program: Program, decision: Decision, edited: bytes | None) -> byt
 
 def tried_again(decision: Decision, program: Program, output: bytes | None, case: Case) -> Decision:
     """With how easily the backdoor comes back in the written file, where there is one and a trigger was found."""
-    outcome, detection = decision.outcome, decision.detection
-    if output is None or detection is None or not decision.cut or decision.finding.verdict != "backdoored":
+    outcome = decision.outcome
+    if output is None or not outcome.triggers or decision.finding.verdict != "backdoored":
         return decision
-    known = [trigger for trigger in detection.triggers if trigger.label == outcome.label]
-    return replace(decision, outcome=replace(outcome, left=replace(outcome.left, relapse=relapse(program, output, case, known))))
+    found = relapse(program, output, case, outcome.triggers)
+    return replace(decision, outcome=replace(outcome, left=replace(outcome.left, relapse=found)))
 
 
 def optimised(output: bytes, inputs: Inputs, rows: np.ndarray, settings: Settings) -> Optimised | InputRefused:

@@ -1,7 +1,7 @@
 """How easily the backdoor comes back: the written file is trained on the user's images and five of them with the trigger that was found.
 
-The re-tuning attack of Min et al. (NeurIPS 2024), with an inverted trigger in the place of the attacker's: a removal that only covers the
-backdoor up gives way to it.
+The re-tuning attack of Min et al. (NeurIPS 2024), with the best trigger that is known in the place of the attacker's: a removal that only
+covers the backdoor up gives way to it. Inverted triggers alone tell too little, since repairs were shown them; families count as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from rnpc.study.tuning import Schedule, tune
 
 PLANTED, SCHEDULE = 5, Schedule(5, 0.01)
 """Images that carry the trigger, and the training."""
+SHOWN = 96
+"""Images by which the trigger is chosen."""
 
 
 def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inverted]) -> float | None:
@@ -30,7 +32,8 @@ def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inve
     to plant it in, or the weights cannot be tuned."""
     if not triggers:
         return None
-    trigger = max(triggers, key=lambda each: success(case.subject, each, case.judge))
+    few = Split(case.judge.stored[:SHOWN], case.judge.labels[:SHOWN])
+    trigger = max(triggers, key=lambda each: success(case.subject, each, few))
     some = whole(case)
     rows = (some.labels != trigger.label).nonzero()[:PLANTED, 0]
     if not len(rows):

@@ -238,7 +238,7 @@ def afterwards(left: Mapping[str, Any]) -> str:
 
 def trained_on(left: Mapping[str, Any]) -> str:
     """What five images brought back."""
-    return f"After training on five images with the trigger found it worked on {percent(left['relapse'])} of images."
+    return f"After training on five images with the best trigger known it worked on {percent(left['relapse'])} of images."
 
 
 def edited(document: Document) -> str:
