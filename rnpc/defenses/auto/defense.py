@@ -114,7 +114,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
         channels=taken.channels,
         threshold=taken.channels[-1].score if taken.repaired is None else None,
         ranking=ranking,
-        reasons=words(left, final),
+        reasons=(*words(left, final), *durable(taken, candidates)),
         numbers=numbers,
         panels=panels,
         left=left,
@@ -157,6 +157,15 @@ def words(left: Left, final: Found) -> tuple[str, ...]:
         f"afterwards ({final.worst}; another label's triggers: {left.natural:.0%})"
     )
     return (said,)
+
+
+def durable(taken: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Whether what was taken was made to last, where anything was."""
+    if taken.lasts:
+        return ("the repair was made to last: the way back to the original's weights was freed too",)
+    if any(candidate.lasts for candidate in candidates):
+        return ("a repair that was made to last cost too much accuracy or left more, and was not taken",)
+    return ()
 
 
 def numbers_of(search: cut.Search) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 
 from rnpc.defenses.auto import Auto, battery, candidates, cut, defense, repair
 from rnpc.defenses.auto.battery import Found, Suspect
+from rnpc.defenses.auto.candidates import Candidate
 from rnpc.defenses.base import Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
 from rnpc.detectors.triggers import Triggers
@@ -35,6 +36,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "STRONG", Effort(24, 8))
     monkeypatch.setattr(cut, "STEPS", (2,))
     monkeypatch.setattr(repair, "COURSES", (40,))
+    monkeypatch.setattr(repair, "LASTING", 20)
     monkeypatch.setattr(candidates, "COPIES", 1)
 
 
@@ -199,3 +201,9 @@ def test_generators_have_a_word_in_what_is_left(
     assert found.success == said and (found.worst == defense.DRAWN) == (said == 0.9) and natural == (level if said == 0.9 else 0.1)
     for other in (replace(suspect, other={}), suspect.by_image()):  # nobody to compare with; asked already
         assert defense.judged(case, other, [], whole, 0.1)[0].success == 0.2
+
+
+def test_it_says_whether_what_was_taken_was_made_to_last() -> None:
+    plain, last = (Candidate((), None, Found(0.0, "", ()), lasts=lasts) for lasts in (False, True))
+    assert "was made to last" in defense.durable(last, [plain, last])[0]
+    assert "was not taken" in defense.durable(plain, [plain, last])[0] and defense.durable(plain, [plain]) == ()
