@@ -16,7 +16,7 @@ test: $(READY)
 # from a process's start, so these rooms, which train, run once more in one of their own.
 test-avx2: $(READY)
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m "not slow" -k "not dynamo" \
-		tests/victims/test_train.py tests/study tests/detectors tests/twin/test_module.py tests/twin/test_exported.py
+		tests/victims/test_train.py tests/attacks tests/study tests/detectors tests/twin/test_module.py tests/twin/test_exported.py
 
 test-all: $(READY)
 	$(BIN)/python -m pytest

@@ -124,7 +124,7 @@ def test_generator_and_model_train_together(name: str, means: Means, net: nn.Mod
     losses = []
     for _ in range(12):
         inputs, labels = loop.on_batch(to_float(means.images), means.labels, generator())
-        loss, _ = loop.loss(net, means.normalise(inputs), labels)
+        loss, _ = loop.loss(net, means.normalise(inputs).contiguous(), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
