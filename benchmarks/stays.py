@@ -29,16 +29,18 @@ from rnpc import api
 from rnpc.data import datasets
 from rnpc.data.infer import Flags
 from rnpc.pipeline import inputs as ways
+from rnpc.pipeline.relapse import PLANTED, SCHEDULE, planted
 from rnpc.report.words import Outcome, outcome_of
 from rnpc.runtime import Session
 from rnpc.study.case import Case
+from rnpc.study.inversion import NEXT, Inverted
 from rnpc.study.subject import Split, Subject, prepare, stored
 from rnpc.study.tunable import Tunable
 from rnpc.study.tuning import Schedule, tune
 from rnpc.twin import build
 from rnpc.twin.module import Edit
 
-RATES, POISONED = (0.01, 0.001), 5
+RATES = (0.01, 0.001)
 HEAD = (
     "| model | seed | as written | tuned at 0.01 | tuned at 0.001 | five poisoned images | on the line |\n"
     "| --- | --- | --- | --- | --- | --- | --- |"
@@ -110,7 +112,7 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace, control:
     yield judge.rates(subject)
     for rate in RATES:
         yield judge.rates(tuned(case, Schedule(20, rate)))
-    yield judge.rates(tuned(replace(case, learn=poisoned(learn, trigger, judge.target, subject.classes)), Schedule(5, RATES[0])))
+    yield judge.rates(tuned(replace(case, learn=poisoned(learn, trigger, judge.target, subject.classes)), SCHEDULE))
     if not control:
         yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
 
@@ -138,10 +140,9 @@ def tuned(case: Case, schedule: Schedule) -> Subject:
 
 def poisoned(learn: Split, trigger: Session, target: int | str, classes: int) -> Split:
     """The images, and five of them with the trigger and the attack's labels."""
-    some = learn if target == "next" else learn.take(learn.labels != target)
-    pixels = torch.from_numpy(trigger.run_all(some.pixels(slice(POISONED)).numpy())[0])
-    labels = (some.labels[:POISONED] + 1) % classes if target == "next" else torch.full((POISONED,), int(target))
-    return Split(torch.cat([learn.stored, (255 * pixels).round().to(torch.uint8)]), torch.cat([learn.labels, labels]))
+    label = NEXT if target == "next" else int(target)
+    given = Inverted(label, "given", 0.0, lambda pixels: torch.from_numpy(trigger.run_all(pixels.numpy())[0]))
+    return planted(learn, given, (learn.labels != label).nonzero()[:PLANTED, 0], classes)
 
 
 def between(original: Subject, hardened: Subject, share: float) -> Subject:

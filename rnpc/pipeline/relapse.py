@@ -1,11 +1,13 @@
-"""How easily the backdoor comes back: the written file is trained on the user's images and five of them with the trigger that was found.
+"""How easily the backdoor comes back: the written file is trained on the user's images and five of them with a trigger.
 
-The re-tuning attack of Min et al. (NeurIPS 2024), with the best trigger that is known in the place of the attacker's: a removal that only
-covers the backdoor up gives way to it. Inverted triggers alone tell too little, since repairs were shown them; families count as well.
+The training is the re-tuning attack of Min et al. (NeurIPS 2024), with the best trigger that is known in the place of the attacker's: a
+removal that only covers the backdoor up gives way to it. Inverted triggers alone tell too little, since repairs were shown them; families
+count as well.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,7 +31,7 @@ SHOWN = 96
 
 def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inverted]) -> float | None:
     """Share of the judge images that the strongest of `triggers` sends to its label after the training; None where there is none, no image
-    to plant it in, or the weights cannot be tuned."""
+    to plant it in, the weights cannot be tuned, or the training falls apart."""
     if not triggers:
         return None
     few = Split(case.judge.stored[:SHOWN], case.judge.labels[:SHOWN])
@@ -45,8 +47,8 @@ def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inve
         tunable = Tunable.of(hard)
     except InputRefused:
         return None
-    tune(hard, tunable, SCHEDULE)
-    return success(tunable.subject(hard), trigger, case.judge)
+    course = tune(hard, tunable, SCHEDULE)
+    return success(tunable.subject(hard).exact(), trigger, case.judge) if math.isfinite(course[-1].loss) else None
 
 
 def whole(case: Case) -> Split:

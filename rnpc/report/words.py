@@ -107,8 +107,7 @@ def outcome_of(document: Document) -> Outcome:
 def judged(left: Mapping[str, Any]) -> Outcome:
     """What the battery says."""
     said = remaining(left, "success") if left.get("told") else Outcome.UNKNOWN
-    doubtful = narrow(left) > NARROW or (left.get("relapse") or 0.0) > RELAPSE
-    return Outcome.WEAKENED if said is Outcome.REMOVED and doubtful else said
+    return Outcome.WEAKENED if said is Outcome.REMOVED and (narrow(left) > NARROW or relapsed(left)) else said
 
 
 def remaining(measured: Mapping[str, Any], after: str) -> Outcome:
@@ -188,7 +187,7 @@ def what_is_left(document: Document) -> str:
     known = ", ".join(f"{key}: {percent(left[key])}" for key in ("before", "natural") if left.get(key) is not None)
     said.append(f"The best trigger found afterwards succeeds on {percent(left['success'])} of images{f' ({known})' if known else ''}.")
     said += [f"One still moves {one}: an attack on single classes may work as before." for one in one_class(left)]
-    said += [f"It is easily brought back. {trained_on(left)}"] if (left.get("relapse") or 0.0) > RELAPSE else []
+    said += [f"It is easily brought back. {trained_on(left)}"] if relapsed(left) else []
     return " ".join(said)
 
 
@@ -230,10 +229,13 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
 
 
 def afterwards(left: Mapping[str, Any]) -> str:
-    """What further training may do, and what it did in this run."""
-    if left.get("relapse") is None:
-        return AFTERWARDS
-    return f"{AFTERWARDS} {trained_on(left)}"
+    """What further training may do, and what it did in this run, where that is not said above."""
+    return AFTERWARDS if left.get("relapse") is None or relapsed(left) else f"{AFTERWARDS} {trained_on(left)}"
+
+
+def relapsed(left: Mapping[str, Any]) -> bool:
+    """Whether five images bring most of it back."""
+    return float(left.get("relapse") or 0.0) > RELAPSE
 
 
 def trained_on(left: Mapping[str, Any]) -> str:

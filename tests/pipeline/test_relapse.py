@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from rnpc.errors import InputRefused
 from rnpc.frontends import onnx_file
 from rnpc.pipeline import relapse
+from rnpc.speed import one_thread
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert
 
@@ -21,19 +24,29 @@ def after(case: Case, triggers: list[Inverted]) -> float | None:
 
 
 def test_what_is_there_comes_back_and_what_never_was_does_not(case: Case, clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    triggers = [invert(case, Aim(1, form, 0), Effort()) for form in ("patch", "additive")]
-    found, again, other = after(case, triggers), after(case, triggers), after(clean_case, triggers)
+    with one_thread():
+        triggers = [invert(case, Aim(1, form, 0), Effort()) for form in ("patch", "additive")]
+        found, again, other = after(case, triggers), after(case, triggers), after(clean_case, triggers)
     assert found is not None and other is not None and found == again > 0.9 and other < found - 0.3
     assert after(case, []) is None
     alone = replace(case, learn=case.learn.take(case.learn.labels == 1), choose=case.choose.take(case.choose.labels == 1))
     assert after(alone, triggers) is None
+
+    monkeypatch.setattr(relapse, "SCHEDULE", relapse.Schedule(1, math.inf))
+    assert after(case, triggers[:1]) is None
 
     def refuse(case: Case) -> None:
         raise InputRefused("the model is quantised", where="model", todo="none")
 
     monkeypatch.setattr(relapse.Tunable, "of", refuse)
     assert after(case, triggers) is None
+
+
+def test_all_images_are_trained_on_once(case: Case) -> None:
+    apart = replace(case, rows=tuple(np.arange(len(part)) for part in (case.learn, case.choose, case.judge)))  # type: ignore[arg-type]
+    shared = replace(apart, judge=case.choose, rows=(apart.rows[0], apart.rows[1], apart.rows[1]))
+    assert len(relapse.whole(apart)) == len(case.learn) + len(case.choose) + len(case.judge)
+    assert len(relapse.whole(shared)) == len(case.choose)
 
 
 def test_planted_images_have_the_triggers_label(case: Case) -> None:

@@ -149,3 +149,4 @@ def test_it_says_what_five_images_brought_back() -> None:
     said["left"]["relapse"] = 0.51
     words = describe(found(**said))
     assert words.outcome is Outcome.WEAKENED and "easily brought back" in words.done
+    assert not any("five images" in line for line in words.limits)

@@ -105,10 +105,9 @@ class Ways:
     def lasting(self, task: Task, ends: Sequence[Candidate]) -> Iterator[Candidate]:
         """The gentlest of these repairs made to last."""
         end = min(ends, key=lambda end: end.harm, default=None)
-        if end is not None and end.repaired is not None:
-            made = lasting(self.case, task, end.repaired)
-            if made is not None:
-                yield replace(self.weighed(Candidate(task.channels, made, made.left)), lasts=True)
+        made = None if end is None or end.repaired is None else lasting(self.case, task, end.repaired)
+        if made is not None:
+            yield replace(self.weighed(Candidate(task.channels, made, made.left)), lasts=True)
 
     def ends(self, task: Task) -> list[Candidate]:
         """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network."""
@@ -169,7 +168,7 @@ def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Ca
     """All candidates; `mended`: repairs are allowed. They are made where the cut leaves more than is `natural` or costs accuracy, until one
     leaves at most `enough`."""
     whole = ways.whole()
-    if whole is not None and whole.left.success <= (min(natural, enough) if mended else enough) and whole.harm <= HARMLESS:
+    if whole is not None and whole.left.success <= (natural if mended else enough) and whole.harm <= HARMLESS:
         return [whole]
     found = list(ways.repaired(enough)) if mended else []
     return [*([] if whole is None else [whole]), *(found or ways.gentler())]

@@ -17,6 +17,7 @@ from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.witnesses import CUT, Witnesses
 from rnpc.errors import InputRefused
 from rnpc.pipeline.finding import conclude
+from rnpc.report.words import HIGH, LOW
 from rnpc.stage import Stage
 from rnpc.stats import drop_bound
 from rnpc.study import distil
@@ -201,6 +202,10 @@ def test_generators_have_a_word_in_what_is_left(
     assert found.success == said and (found.worst == defense.DRAWN) == (said == 0.9) and natural == (level if said == 0.9 else 0.1)
     for other in (replace(suspect, other={}), suspect.by_image()):  # nobody to compare with; asked already
         assert defense.judged(case, other, [], whole, 0.1)[0].success == 0.2
+
+
+def test_a_cut_is_enough_where_the_report_would_call_it_removed() -> None:
+    assert (defense.SMALL, defense.NATURAL_MOST) == (LOW, HIGH)
 
 
 def test_it_says_whether_what_was_taken_was_made_to_last() -> None:
