@@ -15,7 +15,7 @@ import ctypes
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,10 @@ CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 # TF32 would round products to ten bits; a searched algorithm could differ from run to run.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}
+# Without VNNI onnxruntime adds products of unsigned by signed codes in 16 bits, which overflow unseen; with this entry (read where its
+# optimiser is on) it makes the weights unsigned, and int8 networks give what their graph says on every processor.
+# onnxruntime 1.31 then lacks a kernel for a QGemm of signed by signed codes: such a model is started without.
+EXACT = ("session.x64quantprecision", "1")
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
 
 
@@ -114,20 +118,24 @@ def start(data: bytes, device: Device, threads: int, where: str, plain: bool = F
     import onnxruntime as ort
 
     ort.set_default_logger_severity(4)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    if plain:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[Any] = [CPU]
     if device != "cpu" and cuda_possible():
         providers.insert(0, (CUDA, CUDA_OPTIONS))
-    try:
-        return quiet(lambda: ort.InferenceSession(data, options, providers=providers))
-    except Exception as error:  # onnxruntime raises its own types, all of them derived from Exception only
-        raise InputRefused(f"onnxruntime cannot load it ({short(error)})", where=where, todo="check it with onnx.checker") from error
+    for exact in (True, False):
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        if plain:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if exact:
+            options.add_session_config_entry(*EXACT)
+        try:
+            return quiet(partial(ort.InferenceSession, data, options, providers=providers))
+        except Exception as error:  # onnxruntime raises its own types, all of them derived from Exception only
+            refused = error
+    raise InputRefused(f"onnxruntime cannot load it ({short(refused)})", where=where, todo="check it with onnx.checker") from refused
 
 
 def short(error: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from rnpc import runtime
 from rnpc.errors import InputRefused, SurroundingsError, UsageError
@@ -30,6 +30,28 @@ def trigger(shape: list[int | str]) -> Session:
     level = helper.make_tensor("level", TensorProto.FLOAT, [], [0.9])
     model = helper.make_model(helper.make_graph(nodes, "t", [x], [y], [level]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return session(model)
+
+
+def test_sums_of_codes_do_not_saturate() -> None:
+    """250 * 120 + 250 * 127 is beyond 16 bits: without VNNI onnxruntime says 128 + 47 unless it is told not to."""
+    tensors = {
+        "s": np.float32(1),
+        "z": np.uint8(0),
+        "w": np.array([[120], [127], [-128], [-128]], np.int8),
+        "wz": np.int8(0),
+        "ys": np.float32(8),
+    }
+    tensors["yz"] = np.uint8(128)
+    wanted = 128 + round((250 * (120 + 127) - 238 * 256) / 8)
+    graph = helper.make_graph(
+        [helper.make_node("QLinearMatMul", ["x", "s", "z", "w", "s", "wz", "ys", "yz"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, ["n", 1])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert session(model).run(np.array([[250, 250, 238, 238]], np.float32)).tolist() == [[wanted]]
 
 
 def test_a_network_is_measured(toy: Toy, bright: Bright) -> None:

@@ -24,6 +24,7 @@ from rnpc.pipeline import harden
 from rnpc.pipeline.plans import plan_of
 from rnpc.pipeline.settings import Settings
 from rnpc.program import Preprocessing, Program
+from rnpc.runtime import Session
 from rnpc.study.case import Shares, draw
 from rnpc.study.subject import prepare
 from rnpc.study.surgery import Channel, edits_of
@@ -135,12 +136,7 @@ def test_verify_accepts_it_and_no_other_code(form: str, mode: Any, quantise: Qua
 
 
 def run(data: bytes, inputs: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, 1
-    found: np.ndarray = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, {"x": inputs})[0]
-    return found
+    return Session(data, device="cpu", threads=1).run(inputs)
 
 
 def test_channels_of_zero_are_removed_from_qdq(quantise: Quantise, inputs: np.ndarray) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from rnpc.passes.canonical.quantised import dequantised
+from rnpc.runtime import start
 from rnpc.twin import build
 from rnpc.twin.ops.quantised import quantize_float
 
@@ -71,11 +71,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> Cal
 
 
 def run(model: onnx.ModelProto, x: np.ndarray, *, optimise: bool = True) -> np.ndarray:
-    options = ort.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 4, 1
-    if not optimise:  # the optimiser quantises float weights between Q and DQ by itself
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return np.asarray(ort.InferenceSession(model.SerializeToString(), options).run(None, {model.graph.input[0].name: x})[0])
+    """`optimise=False`: the optimiser quantises float weights between Q and DQ by itself."""
+    session = start(model.SerializeToString(), "cpu", 1, "m", plain=not optimise)
+    return np.asarray(session.run(None, {model.graph.input[0].name: x})[0])
 
 
 @pytest.mark.parametrize("form", [*STATIC, "dynamic"])
