@@ -9,13 +9,18 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/rnpc demo
 
+# Two processes of one thread each: two threads in one process share less of the work. A file's tests share what they set up.
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test: export OMP_NUM_THREADS := 1
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 # oneDNN picks its kernels by the processor; those for AVX2 have faults of their own (heap corruption, see rnpc/speed.py). The limit counts
 # from a process's start, so these rooms, which train, run once more in one of their own.
+test-avx2: export OMP_NUM_THREADS := 1
 test-avx2: $(READY)
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -m "not slow" -k "not dynamo" \
+	ONEDNN_MAX_CPU_ISA=AVX2 $(TEST) -m "not slow" -k "not dynamo" \
 		tests/victims/test_train.py tests/attacks tests/study tests/detectors tests/twin/test_module.py tests/twin/test_exported.py
 
 test-all: $(READY)
