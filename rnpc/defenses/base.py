@@ -24,8 +24,8 @@ from rnpc.study.surgery import Channel
 class Left:
     """What the judge says of the trigger after the cut: success of the strongest one `before` and after (`success`), the `natural` level
     that another label's reaches, and whether it can be told at all. `narrow`: the class of images that some trigger still moves most, and
-    the share of it; None where no class has images enough. `relapse`: success of the trigger found once the file was trained on five
-    images with it; None where that was not tried."""
+    the share of it; None where no class has images enough. `relapse`: mean success of triggers once the file was trained on five
+    images with one; None where that was not tried."""
 
     success: float | None = None
     before: float | None = None

@@ -1,8 +1,8 @@
 """How easily the backdoor comes back: the written file is trained on the user's images and five of them with a trigger.
 
-The training is the re-tuning attack of Min et al. (NeurIPS 2024), with the best trigger that is known in the place of the attacker's: a
-removal that only covers the backdoor up gives way to it. Inverted triggers alone tell too little, since repairs were shown them; families
-count as well.
+The training is the re-tuning attack of Min et al. (NeurIPS 2024), with triggers that are known in the place of the attacker's: a removal
+that only covers the backdoor up gives way to it. Inverted triggers alone tell too little, since repairs were shown them; families count as
+well. One trigger alone tells too little, too: some do not come back where the attacker's does, and the other way round.
 """
 
 from __future__ import annotations
@@ -26,28 +26,41 @@ from rnpc.study.tuning import Schedule, tune
 PLANTED, SCHEDULE = 5, Schedule(5, 0.01)
 """Images that carry the trigger, and the training."""
 SHOWN = 96
-"""Images by which the trigger is chosen."""
+"""Images by which triggers are chosen."""
+WORKS, SEVERAL = 0.9, 6
+"""What a trigger must reach in the original to be tried, of what the strongest reaches, and how many are, at most."""
 
 
 def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inverted]) -> float | None:
-    """Share of the judge images that the strongest of `triggers` sends to its label after the training; None where there is none, no image
-    to plant it in, the weights cannot be tuned, or the training falls apart."""
+    """Share of the judge images that a trigger sends to its label after the training with it, on average over several; None where there is
+    none, no image to plant it in, the weights cannot be tuned, or the training falls apart."""
     if not triggers:
         return None
-    few = Split(case.judge.stored[:SHOWN], case.judge.labels[:SHOWN])
-    trigger = max(triggers, key=lambda each: success(case.subject, each, few))
-    some = whole(case)
-    rows = (some.labels != trigger.label).nonzero()[:PLANTED, 0]
-    if not len(rows):
-        return None
     written = onnx_file.program(program.name, output, output=program.signature.output)
-    learn = planted(some, trigger, rows, case.subject.classes)
-    hard = replace(case, subject=prepare(written, case.subject.pre, case.device), learn=learn, tell=untold)
+    hard = replace(case, subject=prepare(written, case.subject.pre, case.device), learn=whole(case), tell=untold)
     try:
-        tunable = Tunable.of(hard)
+        found = [after(hard, trigger, case) for trigger in tried(case, triggers)]
     except InputRefused:
         return None
-    course = tune(hard, tunable, SCHEDULE)
+    counted = [share for share in found if share is not None]
+    return sum(counted) / len(counted) if counted else None
+
+
+def tried(case: Case, triggers: Sequence[Inverted]) -> list[Inverted]:
+    """Some of those that work in the original, from all over the list."""
+    few = Split(case.judge.stored[:SHOWN], case.judge.labels[:SHOWN])
+    reached = [success(case.subject, each, few) for each in triggers]
+    able = [trigger for trigger, share in zip(triggers, reached, strict=True) if not share < WORKS * max(reached)]
+    return [able[k * len(able) // SEVERAL] for k in range(SEVERAL)] if len(able) > SEVERAL else able
+
+
+def after(hard: Case, trigger: Inverted, case: Case) -> float | None:
+    """What the trigger reaches once it was trained on."""
+    rows = (hard.learn.labels != trigger.label).nonzero()[:PLANTED, 0]
+    if not len(rows):
+        return None
+    tunable = Tunable.of(hard)
+    course = tune(replace(hard, learn=planted(hard.learn, trigger, rows, case.subject.classes)), tunable, SCHEDULE)
     return success(tunable.subject(hard).exact(), trigger, case.judge) if math.isfinite(course[-1].loss) else None
 
 

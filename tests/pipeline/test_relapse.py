@@ -58,3 +58,13 @@ def test_planted_images_have_the_triggers_label(case: Case) -> None:
         made = relapse.planted(some, Inverted(label, "patch", 1.0, bright), rows, 4)
         assert len(made) == len(some) + 3 and made.labels[-3:].tolist() == wanted and (made.stored[-3:] == 255).all()
         assert torch.equal(made.stored[:-3], some.stored)
+
+
+def test_triggers_that_work_are_tried_from_all_over_the_list(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    triggers = [Inverted(1, str(k), 0.0, lambda pixels: pixels) for k in range(14)]
+    monkeypatch.setattr(relapse, "success", lambda subject, trigger, data: 0.5 if trigger.form in ("0", "1") else 0.95)
+    assert [trigger.form for trigger in relapse.tried(case, triggers)] == ["2", "4", "6", "8", "10", "12"]
+    assert [trigger.form for trigger in relapse.tried(case, triggers[:4])] == ["2", "3"]
+    shares = iter([0.5, None, 0.1])
+    monkeypatch.setattr(relapse, "after", lambda *_: next(shares))
+    assert after(case, triggers[:5]) == pytest.approx(0.3), "one that falls apart does not count"
