@@ -15,7 +15,7 @@ import ctypes
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -38,8 +38,8 @@ CPU = "CPUExecutionProvider"
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}
 # Without VNNI onnxruntime adds products of unsigned by signed codes in 16 bits, which overflow unseen; with this entry (read where its
 # optimiser is on) it makes the weights unsigned, and int8 networks give what their graph says on every processor.
-# onnxruntime 1.31 then lacks a kernel for a QGemm of signed by signed codes: such a model is started without.
-EXACT = ("session.x64quantprecision", "1")
+# onnxruntime 1.31 then lacks a kernel for a QGemm of signed by signed codes there: such a model is started without, and may saturate.
+EXACT = "session.x64quantprecision"
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
 
 
@@ -118,24 +118,25 @@ def start(data: bytes, device: Device, threads: int, where: str, plain: bool = F
     import onnxruntime as ort
 
     ort.set_default_logger_severity(4)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if plain:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list[Any] = [CPU]
     if device != "cpu" and cuda_possible():
         providers.insert(0, (CUDA, CUDA_OPTIONS))
-    for exact in (True, False):
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        if plain:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if exact:
-            options.add_session_config_entry(*EXACT)
+    for value in ("1", "0"):
+        options.add_session_config_entry(EXACT, value)
         try:
-            return quiet(partial(ort.InferenceSession, data, options, providers=providers))
+            return quiet(lambda: ort.InferenceSession(data, options, providers=providers))
         except Exception as error:  # onnxruntime raises its own types, all of them derived from Exception only
-            refused = error
-    raise InputRefused(f"onnxruntime cannot load it ({short(refused)})", where=where, todo="check it with onnx.checker") from refused
+            if value == "0" or type(error).__name__ != "NotImplemented":
+                what = f"onnxruntime cannot load it ({short(error)})"
+                raise InputRefused(what, where=where, todo="check it with onnx.checker") from error
+    raise AssertionError("the last way is returned or refused")
 
 
 def short(error: Exception) -> str:

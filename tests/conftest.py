@@ -32,8 +32,6 @@ from rnpc.study.case import Case, Shares, draw
 from rnpc.study.subject import Subject, prepare
 from rnpc.study.surgery import Channel
 
-LONG = 1500
-"""Seconds that a whole run may take on a slow machine that is shared."""
 Sizes = int | str
 SIZE = 8
 
@@ -133,27 +131,27 @@ class Ran:
     err: str
 
 
-def harden_demo(folder: Path, *more: str) -> Ran:
-    """Harden a copy of the demo's model in `folder`, in a process of its own, with everything written that can be."""
+def harden_demo(folder: Path) -> Ran:
+    """Harden a copy of the demo's model in `folder`, in a process of its own, with everything written that can be (some minutes)."""
     for name in ("model.onnx", "clean.npz", "preprocessor_config.json"):
         shutil.copy(Path(demo.__file__).parent / name, folder / name)
     args = ["--defense-data", "clean.npz", "-o", "out.onnx", "--report", "report", "--plan-out", "plan.json", "--timings", "timings.json"]
     code = "from rnpc.cli import main; main()"
-    command = [sys.executable, "-c", code, "harden", "model.onnx", *args, "--format", "json", "--device", "cpu", *more]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONG)
+    command = [sys.executable, "-c", code, "harden", "model.onnx", *args, "--format", "json", "--device", "cpu"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
     return Ran(folder, done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def hardens() -> Callable[..., Ran]:
-    """`harden_demo`."""
-    return harden_demo
 
 
 @pytest.fixture(scope="session")
 def hardened(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The demo's model, hardened once for all tests; only pruned, since a repair takes half of the time (`rnpc demo` repairs it)."""
-    return harden_demo(tmp_path_factory.mktemp("hardened"), "--no-repair", "--effort", "quick")
+    """The demo's model, hardened once for all tests."""
+    return harden_demo(tmp_path_factory.mktemp("hardened"))
+
+
+@pytest.fixture(scope="session")
+def hardened_again(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The same in another folder."""
+    return harden_demo(tmp_path_factory.mktemp("again"))
 
 
 # A classifier with a backdoor planted by hand, small enough to know every weight of it.

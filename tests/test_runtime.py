@@ -33,16 +33,10 @@ def trigger(shape: list[int | str]) -> Session:
 
 
 def test_sums_of_codes_do_not_saturate() -> None:
-    """250 * 120 + 250 * 127 is beyond 16 bits: without VNNI onnxruntime says 128 + 47 unless it is told not to."""
-    tensors = {
-        "s": np.float32(1),
-        "z": np.uint8(0),
-        "w": np.array([[120], [127], [-128], [-128]], np.int8),
-        "wz": np.int8(0),
-        "ys": np.float32(8),
-    }
-    tensors["yz"] = np.uint8(128)
-    wanted = 128 + round((250 * (120 + 127) - 238 * 256) / 8)
+    """250 * 120 + 250 * 127 is beyond 16 bits: without VNNI onnxruntime says 128 unless it is told not to. With VNNI this holds anyway."""
+    w = np.array([[120], [127], [-128], [-128]], np.int8)
+    scales, points = {"s": np.float32(1), "ys": np.float32(8)}, {"z": np.uint8(0), "wz": np.int8(0), "yz": np.uint8(128)}
+    tensors, wanted = {"w": w, **scales, **points}, 128 + round((250 * (120 + 127) - 238 * 256) / 8)
     graph = helper.make_graph(
         [helper.make_node("QLinearMatMul", ["x", "s", "z", "w", "s", "wz", "ys", "yz"], ["y"])],
         "g",
@@ -52,6 +46,29 @@ def test_sums_of_codes_do_not_saturate() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     assert session(model).run(np.array([[250, 250, 238, 238]], np.float32)).tolist() == [[wanted]]
+
+
+def test_what_cannot_be_exact_is_started_all_the_same(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime as ort
+
+    made, asked = ort.InferenceSession, list[str]()
+
+    class NotImplemented(Exception):  # as onnxruntime calls its own
+        pass
+
+    def create(data: bytes, options: ort.SessionOptions, **rest: object) -> ort.InferenceSession:
+        asked.append(options.get_session_config_entry(runtime.EXACT))
+        if asked[-1] == "1":
+            raise failure("no kernel")
+        return made(data, options, **rest)
+
+    monkeypatch.setattr(ort, "InferenceSession", create)
+    failure: type[Exception] = NotImplemented
+    assert session(toy()).run(np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 5) and asked == ["1", "0"]
+    failure = ValueError
+    with pytest.raises(InputRefused, match="no kernel"):
+        session(toy())
+    assert asked == ["1", "0", "1"], "nothing else is tried again"
 
 
 def test_a_network_is_measured(toy: Toy, bright: Bright) -> None:

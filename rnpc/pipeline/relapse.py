@@ -39,11 +39,16 @@ def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inve
     written = onnx_file.program(program.name, output, output=program.signature.output)
     hard = replace(case, subject=prepare(written, case.subject.pre, case.device), learn=whole(case), tell=untold)
     try:
-        found = [after(hard, trigger, case) for trigger in tried(case, triggers)]
+        tunable = Tunable.of(hard)
     except InputRefused:
         return None
-    counted = [share for share in found if share is not None]
-    return sum(counted) / len(counted) if counted else None
+    before = {name: value.clone() for name, value in tunable.twin.state_dict().items()}
+    found = list[float]()
+    for trigger in tried(case, triggers):
+        tunable.twin.load_state_dict(before)
+        share = after(hard, tunable, trigger)
+        found += [] if share is None else [share]
+    return sum(found) / len(found) if found else None
 
 
 def tried(case: Case, triggers: Sequence[Inverted]) -> list[Inverted]:
@@ -54,14 +59,13 @@ def tried(case: Case, triggers: Sequence[Inverted]) -> list[Inverted]:
     return [able[k * len(able) // SEVERAL] for k in range(SEVERAL)] if len(able) > SEVERAL else able
 
 
-def after(hard: Case, trigger: Inverted, case: Case) -> float | None:
-    """What the trigger reaches once it was trained on."""
+def after(hard: Case, tunable: Tunable, trigger: Inverted) -> float | None:
+    """What the trigger reaches once the network was trained with it, in place."""
     rows = (hard.learn.labels != trigger.label).nonzero()[:PLANTED, 0]
     if not len(rows):
         return None
-    tunable = Tunable.of(hard)
-    course = tune(replace(hard, learn=planted(hard.learn, trigger, rows, case.subject.classes)), tunable, SCHEDULE)
-    return success(tunable.subject(hard).exact(), trigger, case.judge) if math.isfinite(course[-1].loss) else None
+    course = tune(replace(hard, learn=planted(hard.learn, trigger, rows, hard.subject.classes)), tunable, SCHEDULE)
+    return success(tunable.subject(hard).exact(), trigger, hard.judge) if math.isfinite(course[-1].loss) else None
 
 
 def whole(case: Case) -> Split:
