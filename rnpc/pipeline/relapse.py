@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from rnpc.errors import InputRefused
 from rnpc.frontends import onnx_file
 from rnpc.program import Program
+from rnpc.speed import side_by_side
 from rnpc.stage import untold
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Inverted, success
@@ -42,12 +45,8 @@ def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inve
         tunable = Tunable.of(hard)
     except InputRefused:
         return None
-    before = {name: value.clone() for name, value in tunable.twin.state_dict().items()}
-    found = list[float]()
-    for trigger in tried(case, triggers):
-        tunable.twin.load_state_dict(before)
-        share = after(hard, tunable, trigger)
-        found += [] if share is None else [share]
+    jobs = [partial(after, hard, tunable, trigger) for trigger in tried(case, triggers)]
+    found = [share for share in side_by_side(jobs, case.device) if share is not None]
     return sum(found) / len(found) if found else None
 
 
@@ -60,10 +59,11 @@ def tried(case: Case, triggers: Sequence[Inverted]) -> list[Inverted]:
 
 
 def after(hard: Case, tunable: Tunable, trigger: Inverted) -> float | None:
-    """What the trigger reaches once the network was trained with it, in place."""
+    """What the trigger reaches once a copy of the network was trained with it."""
     rows = (hard.learn.labels != trigger.label).nonzero()[:PLANTED, 0]
     if not len(rows):
         return None
+    tunable = replace(tunable, twin=deepcopy(tunable.twin))
     course = tune(replace(hard, learn=planted(hard.learn, trigger, rows, hard.subject.classes)), tunable, SCHEDULE)
     return success(tunable.subject(hard).exact(), trigger, hard.judge) if math.isfinite(course[-1].loss) else None
 

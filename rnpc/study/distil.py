@@ -14,15 +14,17 @@ leads through networks without the backdoor (path-aware minimisation: Min et al.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, Optimizer
 
-from rnpc.speed import one_thread
+from rnpc.speed import side_by_side
 from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
@@ -70,33 +72,57 @@ def course(
 ) -> list[float]:
     """Steps, the rate falling along half a cosine; their losses in nats. Ends early where one is no number."""
     generator, losses, rate = torch.Generator().manual_seed(seed), list[float](), optimizer.param_groups[0]["lr"]
+    seen, learn = (Known.of(case, data) for data in (case.seen, case.learn))
     tunable.twin.eval()
+    beside = None if origin is None else replace(tunable, twin=deepcopy(tunable.twin))
     for step in range(steps):
         if step % ENDS == 0:
             case.tell(Stage.REPAIR, step / steps, None)
         for group in optimizer.param_groups:
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-        clean, hidden = drawn(case, case.seen, generator), drawn(case, case.learn, generator)
+        clean, hidden = seen.draw(case, generator), learn.draw(case, generator)
         if step % 2:
-            clean = mixed(turned(strained(clean, generator), generator), generator)
+            clean = Batch(mixed(turned(strained(clean.pixels, generator), generator), generator))
         else:
-            hidden = turned(strained(hidden, generator), generator)
-        optimizer.zero_grad()
-        shown = triggered(hidden, changes, generator)
-        losses.append(descend(case, tunable, (clean, clean), (hidden, shown)))
-        if origin is not None:
-            with towards(tunable, origin, FURTHEST * float(torch.rand((), generator=generator))):
-                descend(case, tunable, (hidden, shown))
+            hidden = Batch(turned(strained(hidden.pixels, generator), generator))
+        shown, networks = triggered(hidden.pixels, changes, generator), [tunable]
+        if origin is not None and beside is not None:
+            put_between(beside, tunable, origin, FURTHEST * float(torch.rand((), generator=generator)))
+            networks.append(beside)
+        loss, gradients = descend(case, [Lesson(clean, clean.pixels, [tunable]), Lesson(hidden, shown, networks)])
+        for parameter, gradient in zip(tunable.parameters(), gradients, strict=True):
+            parameter.grad = gradient
         optimizer.step()
-        if not math.isfinite(losses[-1]):
+        losses.append(loss)
+        if not math.isfinite(loss):
             break
     return losses
 
 
-def drawn(case: Case, data: Split, generator: torch.Generator) -> Tensor:
-    """Pixels of some images."""
-    rows = torch.randperm(len(data), generator=generator)[: case.subject.at_once(BATCH, LEAST)]
-    return data.pixels(rows.to(case.subject.device))
+@dataclass(frozen=True)
+class Batch:
+    """Pixels [n, C, H, W], and the original's log-probabilities [n, K] on them where they are known."""
+
+    pixels: Tensor
+    wanted: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """Images with the original's log-probabilities on them: they are asked for once."""
+
+    data: Split
+    wanted: Tensor
+
+    @staticmethod
+    def of(case: Case, data: Split) -> Known:
+        """The images with what the original says of them now."""
+        return Known(data, F.log_softmax(case.subject.scores(data), 1))
+
+    def draw(self, case: Case, generator: torch.Generator) -> Batch:
+        """Some of them."""
+        rows = torch.randperm(len(self.data), generator=generator)[: case.subject.at_once(BATCH, LEAST)].to(case.subject.device)
+        return Batch(self.data.pixels(rows), self.wanted[rows])
 
 
 def triggered(pixels: Tensor, changes: Sequence[Change], generator: torch.Generator) -> Tensor:
@@ -106,30 +132,41 @@ def triggered(pixels: Tensor, changes: Sequence[Change], generator: torch.Genera
     return torch.cat([changes[k](part) for k, part in zip(picked, parts, strict=True)])
 
 
-@contextmanager
-def towards(tunable: Tunable, origin: Tunable, part: float) -> Iterator[None]:
-    """The network this part of the way to the origin's weights, while this lasts; gradients stay."""
-    own = [parameter.detach().clone() for parameter in tunable.parameters()]
+def put_between(tunable: Tunable, start: Tunable, end: Tunable, part: float) -> None:
+    """Give the first the weights that lie this part of the way from the second's to the third's."""
     with torch.no_grad():
-        for parameter, there in zip(tunable.parameters(), origin.parameters(), strict=True):
-            parameter.lerp_(there, part)
-    yield
-    with torch.no_grad():
-        for parameter, before in zip(tunable.parameters(), own, strict=True):
-            parameter.copy_(before)
+        for parameter, here, there in zip(tunable.parameters(), start.parameters(), end.parameters(), strict=True):
+            parameter.copy_(here.lerp(there, part))
 
 
-def descend(case: Case, tunable: Tunable, *pairs: tuple[Tensor, Tensor]) -> float:
-    """Add the gradient of the loss in the parameters; the loss. Of each pair the original is asked on the first pixels [n, C, H, W], and
-    the network is to answer so on the second."""
-    subject, tuned = case.subject, tunable.subject(case)
-    asked, shown = map(torch.cat, zip(*pairs, strict=True))
-    with torch.no_grad(), subject.precision():
-        wanted = F.log_softmax(subject.logits(asked).float(), 1)
-    with subject.precision():
-        found = F.log_softmax(tuned.logits(shown, tunable.edits).float(), 1)
-    apart = F.kl_div(found, wanted, log_target=True, reduction="none").sum(1)
-    loss = torch.stack([part.mean() for part in apart.split([len(pixels) for pixels, _ in pairs])]).sum()
-    with one_thread(subject.fast):
-        loss.backward()
-    return float(loss.detach())
+@dataclass(frozen=True)
+class Lesson:
+    """What networks are to answer to `shown` [n, C, H, W]: as the original does to `asked`."""
+
+    asked: Batch
+    shown: Tensor
+    networks: Sequence[Tunable]
+
+
+def descend(case: Case, lessons: Sequence[Lesson]) -> tuple[float, list[Tensor]]:
+    """The loss of the first network of each lesson, and the gradients of all networks' losses, added up parameter by parameter.
+
+    Each lesson has one thread: two share a step, and its sums do not depend on how many there are."""
+    found = side_by_side([partial(slopes, case, lesson) for lesson in lessons], case.device)
+    return sum(loss for loss, _ in found), [torch.stack(each).sum(0) for each in zip(*(grads for _, grads in found), strict=True)]
+
+
+def slopes(case: Case, lesson: Lesson) -> tuple[float, list[Tensor]]:
+    """Of one lesson."""
+    subject, wanted, losses, total = case.subject, lesson.asked.wanted, list[float](), list[Tensor]()
+    if wanted is None:
+        with torch.no_grad(), subject.precision():
+            wanted = F.log_softmax(subject.logits(lesson.asked.pixels).float(), 1)
+    for tunable in lesson.networks:
+        with subject.precision():
+            found = F.log_softmax(tunable.subject(case).logits(lesson.shown, tunable.edits).float(), 1)
+        loss = F.kl_div(found, wanted, log_target=True, reduction="batchmean")
+        grads = torch.autograd.grad(loss, tunable.parameters(), allow_unused=True, materialize_grads=True)
+        total = [before + grad for before, grad in zip(total, grads, strict=True)] if total else list(grads)
+        losses.append(float(loss.detach()))
+    return losses[0], total

@@ -23,14 +23,42 @@ def dark(case: Case) -> Change:
     return Change(keep, torch.zeros(1, *case.learn.shape))
 
 
+def lesson(asked: torch.Tensor, shown: torch.Tensor, *networks: Tunable, wanted: torch.Tensor | None = None) -> distil.Lesson:
+    """What is to be answered to `shown` as the original answers `asked`."""
+    return distil.Lesson(distil.Batch(asked, wanted), shown, networks)
+
+
 def test_the_loss_is_what_two_divergences_come_to(case: Case) -> None:
     tunable, pixels = Tunable.of(case), case.learn.pixels(slice(16))
-    assert distil.descend(case, tunable, (pixels, pixels), (pixels, pixels)) == pytest.approx(0.0, abs=1e-4)
-    apart = distil.descend(case, tunable, (pixels, pixels), (pixels, torch.zeros_like(pixels)))
+    black = torch.zeros_like(pixels)
+    assert distil.descend(case, [lesson(pixels, pixels, tunable)] * 2)[0] == pytest.approx(0.0, abs=1e-4)
+    apart, gradients = distil.descend(case, [lesson(pixels, pixels, tunable), lesson(pixels, black, tunable)])
     with torch.no_grad():
-        one, two = (torch.log_softmax(case.subject.logits(x).float(), 1) for x in (pixels, torch.zeros_like(pixels)))
+        one, two = (torch.log_softmax(case.subject.logits(x).float(), 1) for x in (pixels, black))
     assert apart == pytest.approx(float((one.exp() * (one - two)).sum(1).mean()), rel=1e-2, abs=1e-3)
-    assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in tunable.parameters())
+    assert [g.shape for g in gradients] == [p.shape for p in tunable.parameters()] and any(bool(g.abs().sum() > 0) for g in gradients)
+    told, same = distil.descend(case, [lesson(pixels, pixels, tunable), lesson(black, black, tunable, wanted=one)])
+    assert told == pytest.approx(float((one.exp() * (one - two)).sum(1).mean()), rel=1e-2, abs=1e-3)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(gradients, same, strict=True))
+
+
+def test_gradients_of_all_networks_add_up_and_the_loss_is_the_first_one_s(case: Case) -> None:
+    tunable, other, pixels = Tunable.of(case), Tunable.of(case), case.learn.pixels(slice(8))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.1)
+    black = torch.zeros_like(pixels)
+    (one, first), (_, second), (both, total) = (
+        distil.descend(case, [lesson(pixels, black, *some)]) for some in ([tunable], [other], [tunable, other])
+    )
+    assert both == one and all(torch.equal(c, a + b) for a, b, c in zip(first, second, total, strict=True))
+
+
+def test_what_was_asked_before_is_what_would_be_answered(case: Case) -> None:
+    known, draw = distil.Known.of(case, case.learn), torch.Generator().manual_seed(0)
+    drawn = known.draw(case, draw)
+    assert drawn.wanted is not None and len(drawn.pixels) == distil.BATCH
+    assert torch.allclose(torch.log_softmax(case.subject.logits(drawn.pixels).float(), 1), drawn.wanted, atol=1e-2)
 
 
 @pytest.mark.parametrize("adam", [False, True])
@@ -44,18 +72,25 @@ def test_a_seed_trains_the_same_and_tells_how_far_it_is(case: Case, adam: bool) 
     assert told[:2] == [(Stage.REPAIR, 0.0), (Stage.REPAIR, 0.8)] and first
 
 
-def test_towards_lends_other_weights_and_keeps_gradients(case: Case) -> None:
-    tunable, origin = Tunable.of(case), Tunable.of(case)
+def test_two_threads_train_what_one_does(case: Case) -> None:
+    made, origin = [Tunable.of(case) for _ in range(2)], Tunable.of(case)
+    for threads, each in enumerate(made, 1):
+        torch.set_num_threads(threads)
+        try:
+            assert distil.distil(case, each, [dark(case)], 6, 1, False, origin)
+        finally:
+            torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for a, b in zip(*(each.parameters() for each in made), strict=True))
+
+
+def test_weights_between_two_networks(case: Case) -> None:
+    made, start, end = (Tunable.of(case) for _ in range(3))
     with torch.no_grad():
-        for parameter in tunable.parameters():
+        for parameter in start.parameters():
             parameter.add_(1.0)
-    own = [parameter.detach().clone() for parameter in tunable.parameters()]
-    pixels = case.learn.pixels(slice(8))
-    with distil.towards(tunable, origin, 0.75):
-        gaps = [(p - o).detach() for p, o in zip(tunable.parameters(), origin.parameters(), strict=True)]
-        distil.descend(case, tunable, (pixels, pixels))
+    distil.put_between(made, start, end, 0.75)
+    gaps = [(p - o).detach() for p, o in zip(made.parameters(), end.parameters(), strict=True)]
     assert all(torch.allclose(gap, torch.tensor(0.25), atol=1e-5) for gap in gaps)
-    assert all(torch.equal(p, before) and p.grad is not None for p, before in zip(tunable.parameters(), own, strict=True))
 
 
 def test_a_rate_that_is_too_large_is_followed_by_a_lower_one(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
