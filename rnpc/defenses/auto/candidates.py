@@ -49,13 +49,18 @@ that leads through worse networks nothing is gentler."""
 @dataclass(frozen=True)
 class Candidate:
     """A way to harden: its channels, the repaired network where there is one, what is left (on the choose images), its harm, and whether
-    it was made to last."""
+    it is judged after all others, whatever it harms (`final`)."""
 
     channels: tuple[Channel, ...]
     repaired: Repaired | None
     left: Found
     harm: float = 0.0
-    lasts: bool = False
+    final: bool = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is a repair that was made to last."""
+        return self.final and self.repaired is not None
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,22 @@ class Ways:
             return []
         most = cut.HALF * search.excess(search.cuts[0].success)
         made = [search.made[i] for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
-        made.append(tuple(settle(self.case, search.made[chosen], self.goal.deviations, (), weight=0.0, steps=96)))
-        return [self.weighed(Candidate(channels, None, self.left(channels))) for channels in made]
+        return [*map(self.cut, made), self.calm(search.made[chosen])]
+
+    def beside(self, whole: Candidate) -> list[Candidate]:
+        """What may be written if a cut that needs no repair is refused: the first half of its channels, where that takes half of the
+        trigger's strength, and all of them, with such constants."""
+        half, most = whole.channels[: len(whole.channels) // 2], cut.HALF * max(self.search.cuts[0].success.values())
+        less = [self.calm(half)] if half else []
+        return [*(each for each in less if each.left.success <= most), self.calm(whole.channels)]
+
+    def calm(self, channels: Sequence[Channel]) -> Candidate:
+        """These channels with the constants that harm clean images least."""
+        return self.cut(tuple(settle(self.case, channels, self.goal.deviations, (), weight=0.0, steps=96)))
+
+    def cut(self, channels: tuple[Channel, ...]) -> Candidate:
+        """A cut of these channels."""
+        return self.weighed(Candidate(channels, None, self.left(channels)))
 
     def repaired(self, enough: float) -> Iterator[Candidate]:
         """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`, which is then made to last."""
@@ -107,7 +126,7 @@ class Ways:
         end = min(ends, key=lambda end: end.harm, default=None)
         made = None if end is None or end.repaired is None else lasting(self.case, task, end.repaired)
         if made is not None:
-            yield replace(self.weighed(Candidate(task.channels, made, made.left)), lasts=True)
+            yield replace(self.weighed(Candidate(task.channels, made, made.left)), final=True)
 
     def ends(self, task: Task) -> list[Candidate]:
         """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network."""
@@ -169,17 +188,17 @@ def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Ca
     leaves at most `enough`."""
     whole = ways.whole()
     if whole is not None and whole.left.success <= (natural if mended else enough) and whole.harm <= HARMLESS:
-        return [whole]
+        return [*ways.beside(whole), replace(whole, final=True)]
     found = list(ways.repaired(enough)) if mended else []
     return [*([] if whole is None else [whole]), *(found or ways.gentler())]
 
 
 def in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those worth judging, in the order of their harm: each leaves clearly less than those before it. One that was made to last comes last,
-    and must not leave clearly more."""
+    """Those worth judging, in the order of their harm: each leaves clearly less than those before it. A final one comes last, and must not
+    leave clearly more."""
     found = list[Candidate]()
-    for candidate in sorted(candidates, key=lambda c: (c.lasts, c.harm, c.left.success, len(c.channels))):
-        if not found or candidate.left.success <= found[-1].left.success + (LESS if candidate.lasts else -LESS):
+    for candidate in sorted(candidates, key=lambda c: (c.final, c.harm, c.left.success, len(c.channels))):
+        if not found or candidate.left.success <= found[-1].left.success + (LESS if candidate.final else -LESS):
             found.append(candidate)
     return found
 

@@ -103,15 +103,27 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return known
 
 
-def test_a_cut_that_harms_nobody_and_leaves_little_is_all(case: Case, told: dict[str, Any]) -> None:
+def test_a_cut_that_harms_nobody_and_leaves_little_needs_no_repair(case: Case, told: dict[str, Any]) -> None:
     told.update(left=0.05, harm=0.003)
-    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, True)] == [8] and told["starts"] == []
+    found = gathered(ways(case), 0.1, 0.06, True)
+    assert [(len(each.channels), each.final) for each in found] == [(4, False), (8, False), (8, True)] and told["starts"] == []
+    assert in_turn(found) == [found[0], found[2]], "it is wanted, and the gentlest stands by"
+
+
+def test_half_of_such_a_cut_stands_by_only_where_it_takes_half_of_the_strength(
+    case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.update(harm=0.003)
+    monkeypatch.setattr(Ways, "left", lambda ways, channels: Found({4: 0.6}.get(len(channels), 0.05), "", ()))
+    found = gathered(ways(case), 0.1, 0.06, True)
+    assert [(len(each.channels), each.final) for each in found] == [(8, False), (8, True)]
+    assert [len(each.channels) for each in ways(case).beside(replace(found[0], channels=CHANNELS[:1]))] == [1]
 
 
 def test_a_cut_that_leaves_more_than_is_natural_is_repaired_though_it_ended(case: Case, told: dict[str, Any]) -> None:
     told.update(left=0.08, harm=0.003, mended=[0.02])
     assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, True)] == [8, 2]
-    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, False)] == [8]
+    assert [len(each.channels) for each in gathered(ways(case), 0.1, 0.06, False)] == [4, 8, 8]
 
 
 def test_a_cut_that_harms_is_repaired_though_it_leaves_little(case: Case, told: dict[str, Any]) -> None:
@@ -136,7 +148,7 @@ def test_a_repair_that_leaves_enough_is_made_to_last(case: Case, told: dict[str,
 def test_what_lasts_is_judged_last_unless_it_leaves_clearly_more() -> None:
     gentle, strong = (Candidate((), None, Found(left, "", ()), harm) for left, harm in ((0.3, 0.01), (0.05, 0.03)))
     for left, others in ((0.07, [gentle, strong]), (0.2, [gentle]), (0.2, [])):
-        last = Candidate((), None, Found(left, "", ()), 0.02, lasts=True)
+        last = Candidate((), None, Found(left, "", ()), 0.02, final=True)
         assert in_turn([last, *others]) == [*others, last]
     assert in_turn([replace(last, left=Found(0.1, "", ())), gentle, strong]) == [gentle, strong]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from rnpc.defenses.auto import Auto, battery, candidates, cut, defense, repair
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.defenses.auto.candidates import Candidate
+from rnpc.defenses.auto.repair import Repaired
 from rnpc.defenses.base import Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
 from rnpc.detectors.triggers import Triggers
@@ -209,6 +211,8 @@ def test_a_cut_is_enough_where_the_report_would_call_it_removed() -> None:
 
 
 def test_it_says_whether_what_was_taken_was_made_to_last() -> None:
-    plain, last = (Candidate((), None, Found(0.0, "", ()), lasts=lasts) for lasts in (False, True))
+    mended = Repaired(SimpleNamespace(), Found(0.0, "", ()), 1)  # type: ignore[arg-type]
+    plain, last = (Candidate((), mended, mended.left, final=final) for final in (False, True))
+    assert defense.durable(replace(last, repaired=None), [replace(last, repaired=None)]) == ()
     assert "was made to last" in defense.durable(last, [plain, last])[0]
     assert "was not taken" in defense.durable(plain, [plain, last])[0] and defense.durable(plain, [plain]) == ()
