@@ -2,8 +2,9 @@
 
     python benchmarks/stays.py --models DIR --hardened OUT --data-root DATA [--names NAME ...] [--seed 1] [--control MODEL]
 
-OUT is what `benchmarks/strangers.py --keep` wrote: hardened files NAME.METHOD.SEED.onnx beside their JSON. For each one that the run called
-removed, CA and ASR in percent on all test images (by the twin, which is proved equal) as it is and after
+OUT is what `benchmarks/strangers.py --keep` wrote: hardened files NAME.METHOD.SEED.onnx beside their JSON. For each one that was changed,
+what the run called it and its own measure (`relapse`), and CA and ASR in percent on all test images (by the twin, which is proved equal) as
+it is and after
 
 - fine-tuning on the same 500 images, 20 epochs of SGD in batches of 64 at 0.01 and at 0.001, BatchNorm in training mode;
 - the re-tuning attack: five epochs at 0.01 on these images and five triggered ones with the target as label;
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from rnpc.data import datasets
 from rnpc.data.infer import Flags
 from rnpc.pipeline import inputs as ways
 from rnpc.pipeline.relapse import PLANTED, SCHEDULE, planted
-from rnpc.report.words import Outcome, outcome_of
+from rnpc.report.words import outcome_of
 from rnpc.runtime import Session
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Inverted
@@ -42,8 +43,8 @@ from rnpc.twin.module import Edit
 
 RATES = (0.01, 0.001)
 HEAD = (
-    "| model | seed | as written | tuned at 0.01 | tuned at 0.001 | five poisoned images | on the line |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |"
+    "| model | seed | called | relapse | as written | tuned at 0.01 | tuned at 0.001 | five poisoned images | on the line |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
@@ -81,17 +82,20 @@ def main() -> None:
         if (options.names and model.name not in options.names) or not place.with_name(place.name + ".onnx").is_file():
             continue
         run = json.loads(place.with_name(place.name + ".json").read_text())
-        if outcome_of({**run, "output": run["after"]}) is Outcome.REMOVED:
-            print(row(model.name, options.seed, measured(model, place.with_name(place.name + ".onnx"), options)), flush=True)
-            if options.control is not None:
-                found = [*measured(model, options.control, options, control=True)]
-                print(row(f"{options.control.parent.name}, its trigger", options.seed, found), flush=True)
+        if run["untouched"]:
+            continue
+        relapse = run["left"]["relapse"]
+        said = [outcome_of({**run, "output": run["after"]}).name.lower(), "-" if relapse is None else f"{relapse:.2f}"]
+        print(row(model.name, options.seed, said, measured(model, place.with_name(place.name + ".onnx"), options)), flush=True)
+        if options.control is not None:
+            found = measured(model, options.control, options, control=True)
+            print(row(f"{options.control.parent.name}, its trigger", options.seed, ["-", "-"], found), flush=True)
 
 
-def row(name: str, seed: int, found: Iterable[tuple[float, float]]) -> str:
+def row(name: str, seed: int, said: Sequence[str], found: Iterable[tuple[float, float]]) -> str:
     """A line of the table."""
     cells = [f"{ca:.1f} / {asr:.1f}" for ca, asr in found]
-    return f"| {name} | {seed} | {' | '.join(cells + ['-'] * (5 - len(cells)))} |"
+    return f"| {name} | {seed} | {' | '.join([*said, *cells] + ['-'] * (5 - len(cells)))} |"
 
 
 def measured(model: Model, hardened: Path, options: argparse.Namespace, control: bool = False) -> Iterator[tuple[float, float]]:
