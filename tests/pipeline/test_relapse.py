@@ -15,6 +15,7 @@ from rnpc.pipeline import relapse
 from rnpc.speed import one_thread
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert
+from rnpc.study.tuning import Epoch
 
 
 def after(case: Case, triggers: list[Inverted]) -> float | None:
@@ -32,7 +33,7 @@ def test_what_is_there_comes_back_and_what_never_was_does_not(case: Case, clean_
     alone = replace(case, learn=case.learn.take(case.learn.labels == 1), choose=case.choose.take(case.choose.labels == 1))
     assert after(alone, triggers) is None
 
-    monkeypatch.setattr(relapse, "SCHEDULE", relapse.Schedule(1, math.inf))
+    monkeypatch.setattr(relapse, "RATES", (math.inf,))
     assert after(case, triggers[:1]) is None
 
     def refuse(case: Case) -> None:
@@ -40,6 +41,25 @@ def test_what_is_there_comes_back_and_what_never_was_does_not(case: Case, clean_
 
     monkeypatch.setattr(relapse.Tunable, "of", refuse)
     assert after(case, triggers) is None
+
+
+def test_a_rate_that_wrecks_the_network_is_followed_by_a_lower_one(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    tunable, told = relapse.Tunable.of(case), list[float]()
+    before = [p.detach().clone() for p in tunable.parameters()]
+
+    def tune(case: Case, tunable: relapse.Tunable, schedule: relapse.Schedule) -> list[Epoch]:
+        told.append(schedule.rate)
+        with torch.no_grad():
+            for parameter in tunable.parameters():
+                parameter.mul_(-1 if schedule.rate > 0.002 else 1)
+        return [Epoch(math.nan if schedule.rate > 0.005 else 0.1, 1.0)]
+
+    monkeypatch.setattr(relapse, "tune", tune)
+    made = relapse.retuned(case, tunable, case.learn)
+    assert made is not None and told == [0.01, 0.003, 0.001] and relapse.accuracy(made, case.judge) > 0.9
+    assert all(torch.equal(a, b) for a, b in zip(before, tunable.parameters(), strict=True)), "the network itself stays"
+    monkeypatch.setattr(relapse, "RATES", (0.01, 0.003))
+    assert relapse.retuned(case, tunable, case.learn) is None
 
 
 def test_all_images_are_trained_on_once(case: Case) -> None:
