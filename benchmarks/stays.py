@@ -8,7 +8,7 @@ it is and after
 
 - fine-tuning on the same 500 images, 20 epochs of SGD in batches of 64 at 0.01 and at 0.001, BatchNorm in training mode;
 - the re-tuning attack: five epochs on these images and five triggered ones with the target as label, at 0.01, or at 0.003 or 0.001 where
-  that costs more than five points of accuracy;
+  that costs more than five points of accuracy on these images;
 - a step along the line from the original to the hardened weights: the largest ASR at 25, 50 and 75 % of the way.
 
 `--control`: a sound model for the same data, put through the same beside each, without the line: what five triggered images plant anew.
@@ -31,7 +31,7 @@ from rnpc import api
 from rnpc.data import datasets
 from rnpc.data.infer import Flags
 from rnpc.pipeline import inputs as ways
-from rnpc.pipeline.relapse import PLANTED, planted, retuned
+from rnpc.pipeline.relapse import APART, PLANTED, planted, retuned
 from rnpc.report.words import outcome_of
 from rnpc.runtime import Session
 from rnpc.study.case import Case
@@ -59,12 +59,12 @@ class Judge:
 
     def rates(self, subject: Subject, edits: Mapping[str, Edit] | None = None) -> tuple[float, float]:
         """CA and ASR in percent, with edits where they are given."""
-        right = (subject.predict(self.clean, edits) == self.clean.labels).float().mean()
+        right = subject.accuracy(self.clean, edits)
         answers, labels = subject.predict(self.triggered, edits), self.triggered.labels
         if self.target == "next":
-            return 100 * float(right), 100 * float((answers == (labels + 1) % subject.classes).float().mean())
+            return 100 * right, 100 * float((answers == (labels + 1) % subject.classes).float().mean())
         others = labels != self.target
-        return 100 * float(right), 100 * float((answers[others] == self.target).float().mean())
+        return 100 * right, 100 * float((answers[others] == self.target).float().mean())
 
 
 def main() -> None:
@@ -93,14 +93,15 @@ def main() -> None:
             print(row(f"{options.control.parent.name}, its trigger", options.seed, ["-", "-"], found), flush=True)
 
 
-def row(name: str, seed: int, said: Sequence[str], found: Iterable[tuple[float, float]]) -> str:
+def row(name: str, seed: int, said: Sequence[str], found: Iterable[tuple[float, float] | None]) -> str:
     """A line of the table."""
-    cells = [f"{ca:.1f} / {asr:.1f}" for ca, asr in found]
+    cells = ["-" if each is None else f"{each[0]:.1f} / {each[1]:.1f}" for each in found]
     return f"| {name} | {seed} | {' | '.join([*said, *cells] + ['-'] * (5 - len(cells)))} |"
 
 
-def measured(model: Model, hardened: Path, options: argparse.Namespace, control: bool = False) -> Iterator[tuple[float, float]]:
-    """CA and ASR as written, tuned, attacked, and the worst on the line; not that of a `control`, whose preprocessing lies beside it."""
+def measured(model: Model, hardened: Path, options: argparse.Namespace, control: bool = False) -> Iterator[tuple[float, float] | None]:
+    """CA and ASR as written, tuned, attacked (None where each rate wrecks it), and the worst on the line; not that of a `control`, whose
+    preprocessing lies beside it."""
     data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
     rows = np.random.default_rng(options.seed).permutation(len(data.train_labels))[:IMAGES]
     given = api.as_images(data.train_images[rows], data.train_labels[rows])
@@ -117,8 +118,8 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace, control:
     yield judge.rates(subject)
     for rate in RATES:
         yield judge.rates(tuned(case, Schedule(20, rate)))
-    attacked = retuned(case, Tunable.of(case), poisoned(learn, trigger, judge.target, subject.classes))
-    yield (float("nan"), float("nan")) if attacked is None else judge.rates(attacked)
+    attacked = retuned(case, Tunable.of(case), poisoned(learn, trigger, judge.target, subject.classes), subject.accuracy(learn) - APART)
+    yield None if attacked is None else judge.rates(attacked)
     if not control:
         yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
 

@@ -17,7 +17,7 @@ KNOWN = 0.6
 def unfit(case: Case) -> Detection | None:
     """What is said of a model that hardly knows its task; None for one that does."""
     seen = case.seen
-    right = float((case.subject.predict(seen) == seen.labels).float().mean())
+    right = case.subject.accuracy(seen)
     if right >= KNOWN:
         return None
     said = f"the model answers {right:.0%} of {len(seen)} clean images rightly: below {KNOWN:.0%} anything moves it, nothing can be told"

@@ -48,7 +48,8 @@ def relapse(program: Program, output: bytes, case: Case, triggers: Sequence[Inve
         tunable = Tunable.of(hard)
     except InputRefused:
         return None
-    jobs = [partial(after, hard, tunable, trigger) for trigger in tried(case, triggers)]
+    least = tunable.subject(hard).exact().accuracy(hard.judge) - APART
+    jobs = [partial(after, hard, tunable, least, trigger) for trigger in tried(case, triggers)]
     found = [share for share in side_by_side(jobs, case.device) if share is not None]
     return sum(found) / len(found) if found else None
 
@@ -61,28 +62,22 @@ def tried(case: Case, triggers: Sequence[Inverted]) -> list[Inverted]:
     return [able[k * len(able) // SEVERAL] for k in range(SEVERAL)] if len(able) > SEVERAL else able
 
 
-def after(hard: Case, tunable: Tunable, trigger: Inverted) -> float | None:
+def after(hard: Case, tunable: Tunable, least: float, trigger: Inverted) -> float | None:
     """What the trigger reaches once a copy of the network was trained with it."""
     rows = (hard.learn.labels != trigger.label).nonzero()[:PLANTED, 0]
-    made = retuned(hard, tunable, planted(hard.learn, trigger, rows, hard.subject.classes)) if len(rows) else None
+    made = retuned(hard, tunable, planted(hard.learn, trigger, rows, hard.subject.classes), least) if len(rows) else None
     return None if made is None else success(made, trigger, hard.judge)
 
 
-def retuned(hard: Case, tunable: Tunable, poisoned: Split) -> Subject | None:
-    """A copy of the network, trained on these images; None where it falls apart at each rate."""
-    least = accuracy(tunable.subject(hard).exact(), hard.judge) - APART
+def retuned(hard: Case, tunable: Tunable, poisoned: Split, least: float) -> Subject | None:
+    """A copy of the network, trained on these images; None where it answers less than `least` of the judge images at each rate."""
     for rate in RATES:
         copy = replace(tunable, twin=deepcopy(tunable.twin))
         course = tune(replace(hard, learn=poisoned), copy, Schedule(EPOCHS, rate))
         made = copy.subject(hard).exact()
-        if math.isfinite(course[-1].loss) and accuracy(made, hard.judge) >= least:
+        if math.isfinite(course[-1].loss) and made.accuracy(hard.judge) >= least:
             return made
     return None
-
-
-def accuracy(subject: Subject, data: Split) -> float:
-    """Share of the images that are answered rightly."""
-    return float((subject.predict(data) == data.labels).float().mean())
 
 
 def whole(case: Case) -> Split:

@@ -98,6 +98,10 @@ class Subject:
             parts = (pixels if change is None else change(pixels) for pixels, _ in data.parts(self.at_once(BATCH)))
             return torch.cat([self.logits(pixels, edits).float() for pixels in parts])
 
+    def accuracy(self, data: Split, edits: Mapping[str, Edit] | None = None) -> float:
+        """Share of the images that are answered rightly."""
+        return float((self.predict(data, edits) == data.labels).float().mean())
+
     def values(self, pixels: Tensor, names: Collection[str], edits: Mapping[str, Edit] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Scores and the named values of one batch, attached to the graph."""
         scores, kept = self.twin(self.normalise(pixels), edits, capture=names)

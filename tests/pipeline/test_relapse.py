@@ -55,11 +55,11 @@ def test_a_rate_that_wrecks_the_network_is_followed_by_a_lower_one(case: Case, m
         return [Epoch(math.nan if schedule.rate > 0.005 else 0.1, 1.0)]
 
     monkeypatch.setattr(relapse, "tune", tune)
-    made = relapse.retuned(case, tunable, case.learn)
-    assert made is not None and told == [0.01, 0.003, 0.001] and relapse.accuracy(made, case.judge) > 0.9
+    made = relapse.retuned(case, tunable, case.learn, 0.9)
+    assert made is not None and told == [0.01, 0.003, 0.001] and made.accuracy(case.judge) > 0.9
     assert all(torch.equal(a, b) for a, b in zip(before, tunable.parameters(), strict=True)), "the network itself stays"
     monkeypatch.setattr(relapse, "RATES", (0.01, 0.003))
-    assert relapse.retuned(case, tunable, case.learn) is None
+    assert relapse.retuned(case, tunable, case.learn, 0.9) is None
 
 
 def test_all_images_are_trained_on_once(case: Case) -> None:

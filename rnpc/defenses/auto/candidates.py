@@ -91,20 +91,19 @@ class Ways:
             return []
         most = cut.HALF * search.excess(search.cuts[0].success)
         made = [search.made[i] for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
-        return [*map(self.cut, made), self.calm(search.made[chosen])]
+        return [*map(self.pruned, made), self.calm(search.made[chosen])]
 
     def beside(self, whole: Candidate) -> list[Candidate]:
-        """What may be written if a cut that needs no repair is refused: the first half of its channels, where that takes half of the
-        trigger's strength, and all of them, with such constants."""
-        half, most = whole.channels[: len(whole.channels) // 2], cut.HALF * max(self.search.cuts[0].success.values())
-        less = [self.calm(half)] if half else []
-        return [*(each for each in less if each.left.success <= most), self.calm(whole.channels)]
+        """What may be written if a cut that needs no repair is refused: the first half of its channels, and all of them, with the constants
+        that harm clean images least; each where it takes half of the trigger's strength."""
+        most, half = cut.HALF * max(self.search.cuts[0].success.values()), whole.channels[: len(whole.channels) // 2]
+        return [each for each in map(self.calm, filter(None, (half, whole.channels))) if each.left.success <= most]
 
     def calm(self, channels: Sequence[Channel]) -> Candidate:
         """These channels with the constants that harm clean images least."""
-        return self.cut(tuple(settle(self.case, channels, self.goal.deviations, (), weight=0.0, steps=96)))
+        return self.pruned(tuple(settle(self.case, channels, self.goal.deviations, (), weight=0.0, steps=96)))
 
-    def cut(self, channels: tuple[Channel, ...]) -> Candidate:
+    def pruned(self, channels: tuple[Channel, ...]) -> Candidate:
         """A cut of these channels."""
         return self.weighed(Candidate(channels, None, self.left(channels)))
 

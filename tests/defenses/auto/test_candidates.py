@@ -118,6 +118,8 @@ def test_half_of_such_a_cut_stands_by_only_where_it_takes_half_of_the_strength(
     found = gathered(ways(case), 0.1, 0.06, True)
     assert [(len(each.channels), each.final) for each in found] == [(8, False), (8, True)]
     assert [len(each.channels) for each in ways(case).beside(replace(found[0], channels=CHANNELS[:1]))] == [1]
+    monkeypatch.setattr(Ways, "left", lambda ways, channels: Found(0.6, "", ()))
+    assert ways(case).beside(found[0]) == []
 
 
 def test_a_cut_that_leaves_more_than_is_natural_is_repaired_though_it_ended(case: Case, told: dict[str, Any]) -> None:
