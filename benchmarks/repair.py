@@ -24,7 +24,7 @@ from rnpc.data import datasets
 from rnpc.defenses.auto import Auto
 from rnpc.study import case as cases
 from rnpc.study.case import Case
-from rnpc.study.distil import distil
+from rnpc.study.distil import Course, distil
 from rnpc.study.forms import Change
 from rnpc.study.tunable import Tunable
 
@@ -66,7 +66,7 @@ def timed(case: Case, lasting: bool, steps: int, threads: int) -> tuple[float, T
     change = Change(keep, torch.zeros(1, *case.learn.shape))
     tunable, origin = Tunable.of(case), Tunable.of(case) if lasting else None
     began = time.perf_counter()
-    distil(case, tunable, [change], steps, SEED, origin=origin)
+    distil(case, tunable, Course([change], steps, SEED, 0, origin))
     return (time.perf_counter() - began) / steps, tunable
 
 

@@ -30,6 +30,7 @@ from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.strain import mixed, strained, turned
 from rnpc.study.subject import Split
+from rnpc.study.teacher import believed, of_mixture
 from rnpc.study.tunable import Tunable
 
 RATES, MOMENTUM = (0.001, 0.00025), 0.9
@@ -46,16 +47,25 @@ FURTHEST = 0.8
 """How far the points on the line to the origin go."""
 
 
-def distil(
-    case: Case, tunable: Tunable, changes: Sequence[Change], steps: int, seed: int, adam: bool = False, origin: Tunable | None = None
-) -> bool:
-    """Train in place, by SGD or Adam; whether it worked. Where the network falls apart SGD starts once more at a lower rate. `origin`: the
-    network from which the line is to be freed too."""
+@dataclass(frozen=True)
+class Course:
+    """What is trained with: triggers, how many steps, a seed, the label that is suspected; `origin`: the network from which the line is
+    to be freed too."""
+
+    changes: Sequence[Change]
+    steps: int
+    seed: int
+    label: int
+    origin: Tunable | None = None
+
+
+def distil(case: Case, tunable: Tunable, course: Course, adam: bool = False) -> bool:
+    """Train in place, by SGD or Adam; whether it worked. Where the network falls apart SGD starts once more at a lower rate."""
     before = {name: value.clone() for name, value in tunable.twin.state_dict().items()}
     for rate in (ADAM,) if adam else RATES:
         weights = tunable.parameters()
         optimizer = Adam(weights, rate) if adam else SGD(weights, rate, MOMENTUM)
-        if fine(course(case, tunable, changes, optimizer, steps, seed, origin)):
+        if fine(run(case, tunable, course, optimizer)):
             return True
         tunable.twin.load_state_dict(before)
     return False
@@ -67,29 +77,28 @@ def fine(losses: Sequence[float]) -> bool:
     return math.isfinite(last) and last <= max(first, WELL)
 
 
-def course(
-    case: Case, tunable: Tunable, changes: Sequence[Change], optimizer: Optimizer, steps: int, seed: int, origin: Tunable | None = None
-) -> list[float]:
+def run(case: Case, tunable: Tunable, course: Course, optimizer: Optimizer) -> list[float]:
     """Steps, the rate falling along half a cosine; their losses in nats. Ends early where one is no number."""
-    generator, losses, rate = torch.Generator().manual_seed(seed), list[float](), optimizer.param_groups[0]["lr"]
+    generator, losses, rate = torch.Generator().manual_seed(course.seed), list[float](), optimizer.param_groups[0]["lr"]
     seen, learn = (Known.of(case, data) for data in (case.seen, case.learn))
     tunable.twin.eval()
-    beside = None if origin is None else replace(tunable, twin=deepcopy(tunable.twin))
-    for step in range(steps):
+    beside = None if course.origin is None else replace(tunable, twin=deepcopy(tunable.twin))
+    for step in range(course.steps):
         if step % ENDS == 0:
-            case.tell(Stage.REPAIR, step / steps, None)
+            case.tell(Stage.REPAIR, step / course.steps, None)
         for group in optimizer.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / course.steps))
         clean, hidden = seen.draw(case, generator), learn.draw(case, generator)
         if step % 2:
-            clean = Batch(mixed(turned(strained(clean.pixels, generator), generator), generator))
+            clean = mixtures(harder(clean, generator), generator)
         else:
-            hidden = Batch(turned(strained(hidden.pixels, generator), generator))
-        shown, networks = triggered(hidden.pixels, changes, generator), [tunable]
-        if origin is not None and beside is not None:
-            put_between(beside, tunable, origin, FURTHEST * float(torch.rand((), generator=generator)))
+            hidden = harder(hidden, generator)
+        shown, networks = triggered(hidden.pixels, course.changes, generator), [tunable]
+        if course.origin is not None and beside is not None:
+            put_between(beside, tunable, course.origin, FURTHEST * float(torch.rand((), generator=generator)))
             networks.append(beside)
-        loss, gradients = descend(case, [Lesson(clean, clean.pixels, [tunable]), Lesson(hidden, shown, networks)])
+        lessons = [Lesson(clean, clean.pixels, [tunable], course.label), Lesson(hidden, shown, networks, course.label)]
+        loss, gradients = descend(case, lessons)
         for parameter, gradient in zip(tunable.parameters(), gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
@@ -101,10 +110,23 @@ def course(
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels [n, C, H, W], and the original's log-probabilities [n, K] on them where they are known."""
+    """Pixels [n, C, H, W], and the original's log-probabilities `plain` [n, K] on them; on the images that they were made of where they
+    are `made`."""
 
     pixels: Tensor
-    wanted: Tensor | None = None
+    plain: Tensor
+    made: bool = False
+
+
+def harder(batch: Batch, generator: torch.Generator) -> Batch:
+    """Strained and turned."""
+    return Batch(turned(strained(batch.pixels, generator), generator), batch.plain, made=True)
+
+
+def mixtures(batch: Batch, generator: torch.Generator) -> Batch:
+    """Mixtures of pairs."""
+    found = mixed(batch.pixels, generator)
+    return Batch(found.pixels, of_mixture(batch.plain, found.others, found.share), made=True)
 
 
 @dataclass(frozen=True)
@@ -141,11 +163,13 @@ def put_between(tunable: Tunable, start: Tunable, end: Tunable, part: float) -> 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What networks are to answer to `shown` [n, C, H, W]: as the original does to `asked`."""
+    """What networks are to answer to `shown` [n, C, H, W]: as the original does to `asked`, as far as it is believed where a `label` is
+    suspected."""
 
     asked: Batch
     shown: Tensor
     networks: Sequence[Tunable]
+    label: int
 
 
 def descend(case: Case, lessons: Sequence[Lesson]) -> tuple[float, list[Tensor]]:
@@ -158,10 +182,10 @@ def descend(case: Case, lessons: Sequence[Lesson]) -> tuple[float, list[Tensor]]
 
 def slopes(case: Case, lesson: Lesson) -> tuple[float, list[Tensor]]:
     """Of one lesson."""
-    subject, wanted, losses, total = case.subject, lesson.asked.wanted, list[float](), list[Tensor]()
-    if wanted is None:
+    subject, wanted, losses, total = case.subject, lesson.asked.plain, list[float](), list[Tensor]()
+    if lesson.asked.made:
         with torch.no_grad(), subject.precision():
-            wanted = F.log_softmax(subject.logits(lesson.asked.pixels).float(), 1)
+            wanted = believed(F.log_softmax(subject.logits(lesson.asked.pixels).float(), 1), wanted, lesson.label)
     for tunable in lesson.networks:
         with subject.precision():
             found = F.log_softmax(tunable.subject(case).logits(lesson.shown, tunable.edits).float(), 1)

@@ -8,7 +8,7 @@ study's own: no attack of the bench is imported, and none of the settings here w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,14 +25,17 @@ from rnpc.twin.module import Edit
 SIZES, SIDE = (1, 2, 3, 4, 5, 7), 32
 BLENDS, WAVES, WARPS = (0.1, 0.2, 0.3), (0.06, 0.12), (0.5, 1.0, 1.5)
 """Shares of noise; amplitudes of a sinusoid; root mean squares of a warp in pixels."""
+MEMBERS = 9973
+"""Between the seeds of a family's members."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A change to try, and what it is called."""
+    """A change to try, and what it is called. `drawn`: it is one of many of its name, drawn by a seed."""
 
     name: str
     change: Change
+    drawn: bool = False
 
 
 def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
@@ -47,6 +50,13 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     for where, spots in places.items():
         found += [Probe(f"{name} at {where}", change) for spot in spots for name, change in squares(shape, spot, device)]
     return [*found, *whole_image(case)]
+
+
+def others(case: Case, worked: Collection[Probe], members: Iterable[int]) -> list[Probe]:
+    """Other members of the families of blends and warps of which one worked: a network learns to resist one noise before it learns to
+    resist noise."""
+    names = {probe.name for probe in worked if probe.drawn}
+    return [probe for member in members for probe in whole_image(case, member) if probe.name in names]
 
 
 def probed(case: Case, label: int, probe: Probe, data: Split, edits: Mapping[str, Edit]) -> float:
@@ -104,13 +114,13 @@ def checkered(size: int, device: torch.device, cell: int = 1) -> Tensor:
     return ((steps[:, None] + steps) % 2 == 0).float()
 
 
-def whole_image(case: Case) -> list[Probe]:
-    """Blends, sinusoids, warps."""
+def whole_image(case: Case, member: int = 0) -> list[Probe]:
+    """Blends, sinusoids, warps; another `member` has other noise and another field."""
     (channels, height, width), device = case.learn.shape, case.subject.device
-    generator = torch.Generator().manual_seed(case.seed)
+    generator = torch.Generator().manual_seed(case.seed + MEMBERS * member)
     noise = torch.rand(1, channels, height, width, generator=generator).to(device)
     one = torch.ones(1, 1, height, width, device=device)
-    found = [Probe(f"blend of {share:.0%} noise", Change(one * (1 - share), share * noise)) for share in BLENDS]
+    found = [Probe(f"blend of {share:.0%} noise", Change(one * (1 - share), share * noise), True) for share in BLENDS]
     wave = torch.sin(2 * math.pi * 6 * torch.arange(width, device=device) / width).expand(1, channels, height, width)
     found += [Probe(f"sinusoid of {amplitude:.0%}", Change(one, amplitude * wave)) for amplitude in WAVES]
     coarse = torch.randn(1, 2, 4, 4, generator=generator).to(device)
@@ -118,7 +128,7 @@ def whole_image(case: Case) -> list[Probe]:
     field = field / field.square().sum(-1).mean().sqrt()
     pixel = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)], device=device)
     start = still(height, width).to(device)
-    found += [Probe(f"warp of {size:g} pixels", Change(one, torch.zeros_like(one), start + size * field * pixel)) for size in WARPS]
+    found += [Probe(f"warp of {size:g} pixels", Change(one, torch.zeros_like(one), start + size * field * pixel), True) for size in WARPS]
     return found
 
 

@@ -8,6 +8,7 @@ turned ones, and pairs, blended (mixup; Zhang et al., ICLR 2018) or with a recta
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -46,12 +47,21 @@ def turned(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
-def mixed(pixels: Tensor, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Mixtures:
+    """Pixels [n, C, H, W] of mixtures of each image with another one: which [n], and that one's share [n]."""
+
+    pixels: Tensor
+    others: Tensor
+    share: Tensor
+
+
+def mixed(pixels: Tensor, generator: torch.Generator) -> Mixtures:
     """Each image with another of the batch: all blended, or all with a rectangle of the other."""
-    others = pixels[torch.randperm(len(pixels), generator=generator).to(pixels.device)]
+    others = torch.randperm(len(pixels), generator=generator).to(pixels.device)
     blended = bool(torch.rand((), generator=generator) < 0.5)
     share = blends(pixels, generator) if blended else rectangles(pixels, generator)
-    return pixels + share * (others - pixels)
+    return Mixtures(pixels + share * (pixels[others] - pixels), others, share.mean((1, 2, 3)))
 
 
 def blends(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -23,9 +23,18 @@ def dark(case: Case) -> Change:
     return Change(keep, torch.zeros(1, *case.learn.shape))
 
 
-def lesson(asked: torch.Tensor, shown: torch.Tensor, *networks: Tunable, wanted: torch.Tensor | None = None) -> distil.Lesson:
-    """What is to be answered to `shown` as the original answers `asked`."""
-    return distil.Lesson(distil.Batch(asked, wanted), shown, networks)
+LABEL = 1
+
+
+def lesson(asked: torch.Tensor, shown: torch.Tensor, *networks: Tunable, plain: torch.Tensor | None = None) -> distil.Lesson:
+    """What is to be answered to `shown` as the original answers `asked`, which are made images unless it is `plain` what it says."""
+    uniform = torch.full((len(asked), 3), 1 / 3).log()  # any label is possible
+    return distil.Lesson(distil.Batch(asked, uniform if plain is None else plain, plain is None), shown, networks, LABEL)
+
+
+def course(case: Case, steps: int, seed: int, origin: Tunable | None = None) -> distil.Course:
+    """Dark patches."""
+    return distil.Course([dark(case)], steps, seed, LABEL, origin)
 
 
 def test_the_loss_is_what_two_divergences_come_to(case: Case) -> None:
@@ -37,9 +46,22 @@ def test_the_loss_is_what_two_divergences_come_to(case: Case) -> None:
         one, two = (torch.log_softmax(case.subject.logits(x).float(), 1) for x in (pixels, black))
     assert apart == pytest.approx(float((one.exp() * (one - two)).sum(1).mean()), rel=1e-2, abs=1e-3)
     assert [g.shape for g in gradients] == [p.shape for p in tunable.parameters()] and any(bool(g.abs().sum() > 0) for g in gradients)
-    told, same = distil.descend(case, [lesson(pixels, pixels, tunable), lesson(black, black, tunable, wanted=one)])
+    told, same = distil.descend(case, [lesson(pixels, pixels, tunable), lesson(black, black, tunable, plain=one)])
     assert told == pytest.approx(float((one.exp() * (one - two)).sum(1).mean()), rel=1e-2, abs=1e-3)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(gradients, same, strict=True))
+
+
+def test_made_images_that_go_to_the_suspected_label_are_what_they_were_made_of(case: Case) -> None:
+    tunable, pixels = Tunable.of(case), case.learn.pixels(slice(16))
+    with torch.no_grad():
+        said = torch.log_softmax(case.subject.logits(pixels).float(), 1)
+    sure = torch.full((16, 3), 0.02)
+    sure[:, 0] = 0.96  # nothing of label 1 in what they were made of
+    loss, _ = distil.descend(case, [distil.Lesson(distil.Batch(pixels, sure.log(), made=True), pixels, [tunable], LABEL)])
+    doubted = said.argmax(1) == LABEL
+    assert 0 < int(doubted.sum()) < 16
+    want = (sure * (sure.log() - said)).sum(1)[doubted].sum() / 16
+    assert loss == pytest.approx(float(want), rel=2e-2)
 
 
 def test_gradients_of_all_networks_add_up_and_the_loss_is_the_first_one_s(case: Case) -> None:
@@ -57,8 +79,8 @@ def test_gradients_of_all_networks_add_up_and_the_loss_is_the_first_one_s(case: 
 def test_what_was_asked_before_is_what_would_be_answered(case: Case) -> None:
     known, draw = distil.Known.of(case, case.learn), torch.Generator().manual_seed(0)
     drawn = known.draw(case, draw)
-    assert drawn.wanted is not None and len(drawn.pixels) == distil.BATCH
-    assert torch.allclose(torch.log_softmax(case.subject.logits(drawn.pixels).float(), 1), drawn.wanted, atol=1e-2)
+    assert not drawn.made and len(drawn.pixels) == distil.BATCH
+    assert torch.allclose(torch.log_softmax(case.subject.logits(drawn.pixels).float(), 1), drawn.plain, atol=1e-2)
 
 
 @pytest.mark.parametrize("adam", [False, True])
@@ -66,7 +88,7 @@ def test_a_seed_trains_the_same_and_tells_how_far_it_is(case: Case, adam: bool) 
     told: list[tuple[Stage, float | None]] = []
     told_case = replace(case, tell=lambda stage, share, _: told.append((stage, share)))
     made = [Tunable.of(case) for _ in range(2)]
-    assert all(distil.distil(told_case, each, [dark(case)], 20, 1, adam) for each in made)
+    assert all(distil.distil(told_case, each, course(case, 20, 1), adam) for each in made)
     first, second = (each.tensors() for each in made)
     assert first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
     assert told[:2] == [(Stage.REPAIR, 0.0), (Stage.REPAIR, 0.8)] and first
@@ -77,7 +99,7 @@ def test_two_threads_train_what_one_does(case: Case) -> None:
     for threads, each in enumerate(made, 1):
         torch.set_num_threads(threads)
         try:
-            assert distil.distil(case, each, [dark(case)], 6, 1, False, origin)
+            assert distil.distil(case, each, course(case, 6, 1, origin))
         finally:
             torch.set_num_threads(1)
     assert all(torch.equal(a, b) for a, b in zip(*(each.parameters() for each in made), strict=True))
@@ -97,7 +119,7 @@ def test_a_rate_that_is_too_large_is_followed_by_a_lower_one(case: Case, monkeyp
     made = [Tunable.of(case) for _ in range(3)]
     for each, rates, works in zip(made, [(1e30, 0.001), (0.001,), (1e30, 1e6)], [True, True, False], strict=True):
         monkeypatch.setattr(distil, "RATES", rates)
-        assert distil.distil(case, each, [dark(case)], 24, 0) is works
+        assert distil.distil(case, each, course(case, 24, 0)) is works
     first, second = (each.tensors() for each in made[:2])
     assert all(np.array_equal(first[name], second[name]) for name in first)
     given = Tunable.of(case).twin.state_dict()

@@ -11,7 +11,7 @@ import torch
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import Inverted
-from rnpc.study.probes import SIZES, centre, corners, moved, probes, squares, unit_of, whole_image
+from rnpc.study.probes import SIZES, centre, corners, moved, others, probes, squares, unit_of, whole_image
 from rnpc.study.subject import Split
 
 CPU = torch.device("cpu")
@@ -118,6 +118,13 @@ def test_warps_have_the_size_that_they_say(case: Case) -> None:
 def test_a_seed_gives_the_same_probes(case: Case) -> None:
     first, same, other = (whole_image(replace(case, seed=seed))[0].change.shift for seed in (0, 0, 1))
     assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+def test_other_members_are_of_the_families_that_are_drawn_and_worked(case: Case) -> None:
+    worked = [probe for probe in whole_image(case) if probe.name in ("blend of 20% noise", "sinusoid of 6%")]
+    found = others(case, worked, (1, 2))
+    assert [probe.name for probe in found] == ["blend of 20% noise"] * 2
+    assert len({float(probe.change.shift.sum()) for probe in [*found, worked[0]]}) == 3 and others(case, [], (1,)) == []
 
 
 def test_families_grow_with_the_image() -> None:

@@ -33,10 +33,14 @@ def test_a_plain_image_stays_plain_but_for_noise() -> None:
 def test_mixtures_are_blends_or_rectangles_of_two() -> None:
     generator, kinds = seeded(), set()
     for _ in range(12):
-        found = mixed(images(), generator)
-        own = (found == images()).flatten(1).float().mean(1)
+        made = mixed(images(), generator)
+        found, own = made.pixels, (made.pixels == images()).flatten(1).float().mean(1)
         kinds.add(bool(own.min() > 0.5))
         assert found.shape == images().shape and found.min() >= 0 and found.max() <= 1
+        parts = [part.mean((1, 2, 3)) for part in (found - images(), images()[made.others] - images())]
+        assert len(made.share) == len(images()) and (made.share >= 0).all() and (made.share <= 0.5).all()
+        if not kinds or not own.min() > 0.5:  # of a blend each pixel has the same share
+            assert own.min() > 0.5 or torch.allclose(parts[0], made.share * parts[1], atol=1e-5)
     assert kinds == {True, False}
 
 

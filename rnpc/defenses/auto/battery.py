@@ -22,7 +22,7 @@ from rnpc.speed import side_by_side
 from rnpc.study.case import Case
 from rnpc.study.forms.drawn import BUDGET, Drawn
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, reached, strongest, success
-from rnpc.study.probes import Probe, aimed_at, probed, probes
+from rnpc.study.probes import Probe, aimed_at, others, probed, probes
 from rnpc.study.subject import Split
 from rnpc.twin.module import Edit
 
@@ -36,6 +36,8 @@ WORKED = 0.5
 """Least success in the original of a probe that counts."""
 HIGH = 0.5
 """A form whose natural level is above this hides what is left."""
+SHOWN_MEMBERS, OTHER_MEMBERS = range(1, 5), range(5, 9)
+"""Members of a family of noise or warps that works which repairs are shown, and those that judge what was taken."""
 SHOWN = 96
 """Images by which probes are tried in the original."""
 CLASS = 10
@@ -110,11 +112,15 @@ def fresh(case: Case, suspect: Suspect, form: str, seed: int, edits: Mapping[str
 
 
 def working(case: Case, suspect: Suspect) -> list[Probe]:
-    """The probes that work in the original, by some of the images."""
-    if suspect.label == NEXT:
-        return [p for p in probes(case, NEXT, list(suspect.known)) if probed(case, NEXT, p, case.choose, {}) >= WORKED]
-    some = Split(case.learn.stored[:SHOWN], case.learn.labels[:SHOWN])
-    return [p for p in probes(case, suspect.label, list(suspect.known)) if probed(case, suspect.label, p, some, {}) >= WORKED]
+    """The probes that work in the original, by some of the images; of families that are drawn some more members."""
+    found = at_work(case, suspect, probes(case, suspect.label, list(suspect.known)))
+    return [*found, *at_work(case, suspect, others(case, found, SHOWN_MEMBERS))]
+
+
+def at_work(case: Case, suspect: Suspect, tried: Sequence[Probe]) -> list[Probe]:
+    """Those that work in the original."""
+    some = case.choose if suspect.label == NEXT else Split(case.learn.stored[:SHOWN], case.learn.labels[:SHOWN])
+    return [probe for probe in tried if probed(case, suspect.label, probe, some, {}) >= WORKED]
 
 
 def generated(original: Case, hardened: Case, suspect: Suspect, edits: Mapping[str, Edit]) -> tuple[float, float]:
@@ -137,4 +143,4 @@ def natural(case: Case, suspect: Suspect) -> dict[str, float]:
     return {form: found.get(form, 0.0) for form in suspect.budgets}
 
 
-__all__ = ["HIGH", "Found", "Suspect", "generated", "hardest", "natural", "working"]
+__all__ = ["HIGH", "OTHER_MEMBERS", "Found", "Suspect", "at_work", "generated", "hardest", "natural", "working"]

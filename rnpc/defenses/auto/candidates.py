@@ -33,6 +33,7 @@ from rnpc.study.probes import Probe
 from rnpc.study.strain import copies
 from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
+from rnpc.study.teacher import doubted
 from rnpc.twin.module import Edit
 
 COPIES = 4
@@ -41,9 +42,9 @@ HARMLESS, LESS = 0.03, 0.03
 """Harm (nats) of a cut that needs no repair; by how much (of 1) a candidate that harms more must leave less."""
 ROUGH = 0.1
 """Harm (nats) of a repair beside which another kind of steps is tried."""
-ALONG, BENT = (0.7, 0.49), 1.2
-"""Points of a repair's line: each has half of the harm of the next. What is measured there may be so many times the end's: on a line
-that leads through worse networks nothing is gentler."""
+ALONG, BENT = (0.85, 0.7, 0.49), 1.2
+"""Points of a repair's line: each has half to 0.7 of the harm of the next. What is measured there may be so many times the end's: on a
+line that leads through worse networks nothing is gentler."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Ways:
         """The goal's."""
         return self.goal.case
 
+    @property
+    def most(self) -> float:
+        """What a candidate may leave: half of the trigger's strength."""
+        return cut.HALF * max(self.search.cuts[0].success.values())
+
     def whole(self) -> Candidate | None:
         """The cut that the search chose."""
         return None if self.search.chosen is None else self.weighed(Candidate(self.search.made[self.search.chosen], None, self.reached))
@@ -91,17 +97,18 @@ class Ways:
             return []
         most = cut.HALF * search.excess(search.cuts[0].success)
         made = [search.made[i] for i in range(1, chosen) if search.excess(search.cuts[i].success) <= most]
-        return [*map(self.pruned, made), self.calm(search.made[chosen])]
+        found = [*map(self.pruned, made), self.calm(search.made[chosen])]
+        return [each for each in found if each.left.success <= self.most]
 
     def beside(self, whole: Candidate) -> list[Candidate]:
         """What may be written if a cut that needs no repair is refused: the first half of its channels, and all of them, with the constants
         that harm clean images least; each where it takes half of the trigger's strength."""
-        most, half = cut.HALF * max(self.search.cuts[0].success.values()), whole.channels[: len(whole.channels) // 2]
-        return [each for each in map(self.calm, filter(None, (half, whole.channels))) if each.left.success <= most]
+        half = whole.channels[: len(whole.channels) // 2]
+        return [each for each in map(self.calm, filter(None, (half, whole.channels))) if each.left.success <= self.most]
 
     def calm(self, channels: Sequence[Channel]) -> Candidate:
         """These channels with the constants that harm clean images least."""
-        return self.pruned(tuple(settle(self.case, channels, self.goal.deviations, (), weight=0.0, steps=96)))
+        return self.pruned(tuple(settle(self.case, channels, self.goal.deviations, (), label=self.goal.label, weight=0.0, steps=96)))
 
     def pruned(self, channels: tuple[Channel, ...]) -> Candidate:
         """A cut of these channels."""
@@ -109,13 +116,12 @@ class Ways:
 
     def repaired(self, enough: float) -> Iterator[Candidate]:
         """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`, which is then made to last."""
-        most = cut.HALF * max(self.search.cuts[0].success.values())
         for channels in self.starts():
             task = Task(self.suspect, channels, self.worked, self.reached, enough)
             ends = self.ends(task)
-            for end in (end for end in ends if end.left.success <= most):
+            for end in (end for end in ends if end.left.success <= self.most):
                 yield end
-                yield from (point for point in self.along(task, end) if point.left.success <= most)
+                yield from (point for point in self.along(task, end) if point.left.success <= self.most)
             if not ends or min(end.left.success for end in ends) <= enough:
                 yield from self.lasting(task, [end for end in ends if end.left.success <= enough])
                 return
@@ -170,9 +176,11 @@ class Ways:
 
     @cached_property
     def strained(self) -> tuple[Split, Tensor]:
-        """Copies of what the search sees, and the original's log-probabilities [n, K] on them."""
-        data = copies(self.case.seen, self.case.seed + 17, COPIES)
-        return data, F.log_softmax(self.case.subject.scores(data), 1)
+        """Copies of what the search sees on which the original is believed, and its log-probabilities [n, K] there."""
+        case, data = self.case, copies(self.case.seen, self.case.seed + 17, COPIES)
+        said, plain = (F.log_softmax(case.subject.scores(each), 1) for each in (data, case.seen))
+        sound = ~doubted(said, plain.repeat(COPIES, 1), self.goal.label)
+        return data.take(sound), said[sound]
 
     def weighed(self, candidate: Candidate) -> Candidate:
         """With its harm."""
@@ -189,7 +197,7 @@ def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Ca
     if whole is not None and whole.left.success <= (natural if mended else enough) and whole.harm <= HARMLESS:
         return [*ways.beside(whole), replace(whole, final=True)]
     found = list(ways.repaired(enough)) if mended else []
-    return [*([] if whole is None else [whole]), *(found or ways.gentler())]
+    return [*([] if whole is None or whole.left.success > ways.most else [whole]), *(found or ways.gentler())]
 
 
 def in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -5,8 +5,8 @@ search starts; then the constants of all cut channels are learnt together on the
 
     KL(before || after) on clean images + weight * KL(before on the clean image || after on the triggered one):
 
-the cut model is to answer as the original does, and to answer triggered images as if they were not. With weight 0 it is a repair of the cut
-alone. The weights of the model are not touched.
+the cut model is to answer as the original does (as far as `study.teacher` believes it), and triggered images as if they were not. With
+weight 0 it is a repair of the cut alone. The weights of the model are not touched.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rnpc.study.inversion import Inverted
 from rnpc.study.strain import mixed, strained
 from rnpc.study.subject import Subject
 from rnpc.study.surgery import Channel
+from rnpc.study.teacher import believed, of_mixture
 from rnpc.twin.module import Edit
 
 BATCH, LEAST, RATE = 32, 8, 0.05
@@ -69,21 +70,24 @@ def settle(
     deviations: Scores,
     triggers: Sequence[Inverted],
     *,
+    label: int,
     weight: float,
     steps: int,
 ) -> list[Channel]:
-    """`channels` with constants learnt on the learn images; `deviations`: standard deviation of each channel of each site."""
+    """`channels` with constants learnt on the learn images; `deviations`: standard deviation of each channel of each site; `label`: the
+    suspected one."""
     subject, data = case.subject, case.learn
     constants = Constants(subject, channels, deviations)
     leaves, generator = list(constants.offsets.values()), torch.Generator().manual_seed(case.seed)
-    adam = torch.optim.Adam(leaves, lr=RATE)
+    adam, plain = torch.optim.Adam(leaves, lr=RATE), F.log_softmax(subject.scores(data), 1)
     for step in range(steps):
         rows = torch.randperm(len(data), generator=generator)[: subject.at_once(BATCH, LEAST)].to(subject.device)
-        shown = data.pixels(rows)
+        shown, wanted = data.pixels(rows), plain[rows]
         if step % 2:
-            shown = mixed(strained(shown, generator), generator)
-        with torch.no_grad(), subject.precision():
-            wanted = F.log_softmax(subject.logits(shown).float(), 1)
+            made = mixed(strained(shown, generator), generator)
+            shown, sources = made.pixels, of_mixture(wanted, made.others, made.share)
+            with torch.no_grad(), subject.precision():
+                wanted = believed(F.log_softmax(subject.logits(shown).float(), 1), sources, label)
         if weight:
             shown, wanted = torch.cat([shown, triggers[step % len(triggers)].apply(shown)]), torch.cat([wanted, wanted])
         with subject.precision():

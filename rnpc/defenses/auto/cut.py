@@ -195,7 +195,7 @@ def fall(
     spare = None
     for fewer in shorter(more):
         for weight, steps in TRIES:
-            settled = settle(goal.case, [*taken, *fewer], goal.deviations, triggers, weight=weight, steps=steps)
+            settled = settle(goal.case, [*taken, *fewer], goal.deviations, triggers, label=goal.label, weight=weight, steps=steps)
             judged = judge(goal, settled, right)
             if allowed(judged, goal.case.max_drop):
                 return settled, judged

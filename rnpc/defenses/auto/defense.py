@@ -27,7 +27,7 @@ from rnpc.study.case import Case, Shares
 from rnpc.study.costs import cheapest_other, compared, costs_of
 from rnpc.study.forms.drawn import Drawn
 from rnpc.study.inversion import NEXT
-from rnpc.study.probes import Probe, aimed_at
+from rnpc.study.probes import Probe, aimed_at, others
 from rnpc.study.surgery import Channel
 
 ABOVE_NEXT = 1.5
@@ -143,7 +143,8 @@ def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Can
     """The battery once more, from other starts, counted on the judge images, with the natural level (`plain`); what generators reach, and
     theirs, where that is more and clearly beyond it."""
     hard, edits = model_of(case, candidate)
-    found = battery.hardest(hard, suspect, edits, case.judge, worked, seed=battery.FINAL)
+    probes = [*worked, *battery.at_work(case, suspect, others(case, worked, battery.OTHER_MEMBERS))]
+    found = battery.hardest(hard, suspect, edits, case.judge, probes, seed=battery.FINAL)
     if not suspect.other or Drawn.name in suspect.budgets:  # nobody to compare with, or in the battery already
         return found, plain
     drawn, level = battery.generated(case, hard, suspect, edits)

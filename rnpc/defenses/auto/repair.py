@@ -16,7 +16,7 @@ from rnpc.defenses.auto import battery
 from rnpc.defenses.auto.battery import Found, Suspect
 from rnpc.errors import InputRefused
 from rnpc.study.case import Case
-from rnpc.study.distil import distil
+from rnpc.study.distil import Course, distil
 from rnpc.study.forms import Change
 from rnpc.study.probes import Probe
 from rnpc.study.surgery import Channel
@@ -59,7 +59,7 @@ def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
     suspect, worked, tunable, changes = task.suspect, task.worked, Tunable.of(case, task.channels), shown(task)
     found, done = task.left, 0
     for done, steps in enumerate(COURSES, 1):
-        if not distil(case, tunable, changes, steps, case.seed + done, adam):
+        if not distil(case, tunable, Course(changes, steps, case.seed + done, suspect.label), adam):
             raise InputRefused("the repair diverged", where="repair", todo="use --no-repair")
         hard = replace(case, subject=tunable.subject(case))
         found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * done)
@@ -74,7 +74,8 @@ def lasting(case: Case, task: Task, repaired: Repaired) -> Repaired | None:
     courses, (tunable, origin) = repaired.courses + 1, (Tunable.of(case, task.channels) for _ in range(2))
     tunable.move(repaired.tunable, 1.0)
     changes = shown(task) + fresh(repaired.left)
-    if not distil(case, tunable, changes, LASTING, case.seed + courses, repaired.adam, origin):
+    course = Course(changes, LASTING, case.seed + courses, task.suspect.label, origin)
+    if not distil(case, tunable, course, repaired.adam):
         return None
     hard = replace(case, subject=tunable.subject(case))
     found = battery.hardest(hard, task.suspect, tunable.edits, case.choose, task.worked, seed=100 * courses)
@@ -82,9 +83,10 @@ def lasting(case: Case, task: Task, repaired: Repaired) -> Repaired | None:
 
 
 def shown(task: Task) -> list[Change]:
-    """What a first course shows: fresh triggers, known ones, and some of the probes."""
-    probes = task.worked[:: max(1, len(task.worked) // KNOWN)]
-    return fresh(task.left) + [trigger.change for trigger in task.suspect.known] + [probe.change for probe in probes]
+    """What a first course shows: fresh triggers, known ones, and some of the probes; of those that are drawn all."""
+    fixed, drawn = ([probe.change for probe in task.worked if probe.drawn is kind] for kind in (False, True))
+    known = [trigger.change for trigger in task.suspect.known]
+    return [*fresh(task.left), *known, *fixed[:: max(1, len(fixed) // KNOWN)], *drawn]
 
 
 def fresh(found: Found) -> list[Change]:
