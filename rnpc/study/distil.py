@@ -49,13 +49,13 @@ FURTHEST = 0.8
 
 @dataclass(frozen=True)
 class Course:
-    """What is trained with: triggers, how many steps, a seed, the label that is suspected; `origin`: the network from which the line is
-    to be freed too."""
+    """What is trained with: triggers, how many steps, a seed, the label of which the original is not believed, if any; `origin`: the
+    network from which the line is to be freed too."""
 
     changes: Sequence[Change]
     steps: int
     seed: int
-    label: int
+    label: int | None
     origin: Tunable | None = None
 
 
@@ -163,13 +163,13 @@ def put_between(tunable: Tunable, start: Tunable, end: Tunable, part: float) -> 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What networks are to answer to `shown` [n, C, H, W]: as the original does to `asked`, as far as it is believed where a `label` is
-    suspected."""
+    """What networks are to answer to `shown` [n, C, H, W]: as the original does to `asked`, but where it is not believed
+    of a `label`."""
 
     asked: Batch
     shown: Tensor
     networks: Sequence[Tunable]
-    label: int
+    label: int | None
 
 
 def descend(case: Case, lessons: Sequence[Lesson]) -> tuple[float, list[Tensor]]:

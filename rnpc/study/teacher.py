@@ -1,8 +1,8 @@
 """What the original is believed when it teaches.
 
 Made images (strained copies, mixtures) stand for images that the user does not have, and the original says what they are. A backdoored one
-is no honest teacher of them: where the trigger is noise, a copy with a little noise in it carries the trigger, and the original says the
-target (of one network whose trigger is a blend of noise, 70 % of the strained copies went there). Whoever learns that keeps the backdoor.
+is no honest teacher of them where the trigger is noise: a copy with a little noise in it carries the trigger, and the original says the
+target. Whoever learns that keeps the backdoor. It shows: such copies go to one label, where those of other networks are lost to several.
 """
 
 from __future__ import annotations
@@ -11,22 +11,59 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT
+from rnpc.study.strain import copies
 
 POSSIBLE = 0.1
 """Least probability of a label, by the images that another was made of, at which that may have it."""
+NOWHERE = -1e4
+"""Log-probability of what is left out."""
+SHARE, RIVALS, COPIES, SEED = 0.05, 1 / 3, 4, 17
+"""Least share of strained copies that go to the label without a reason, largest share of it for any other label; how many copies of each
+image, and their seed."""
 
 
-def doubted(said: Tensor, plain: Tensor, label: int) -> Tensor:
-    """Which made images [n] the original puts to the suspected `label` (or `NEXT`) though the images that they were made of give no reason
-    for it. Log-probabilities [n, K]: `said` of the made ones, `plain` of the others."""
-    target = plain.argmax(1).add(1).remainder(plain.shape[1]) if label == NEXT else torch.full_like(plain.argmax(1), label)
-    reason = plain.gather(1, target[:, None])[:, 0] >= math.log(POSSIBLE)
-    return (said.argmax(1) == target) & ~reason
+def lies(case: Case, label: int) -> bool:
+    """Whether strained copies of the images that the search sees go to the suspected label (or `NEXT`), and hardly to any other."""
+    said, plain = (F.log_softmax(case.subject.scores(data), 1) for data in (copies(case.seen, case.seed + SEED, COPIES), case.seen))
+    plain, answers = plain.repeat(COPIES, 1), said.argmax(1)
+    without = plain.gather(1, answers[:, None])[:, 0] < math.log(POSSIBLE)
+    if label == NEXT:  # by how many labels they lie behind their own
+        answers, label = (answers - plain.argmax(1)).remainder(plain.shape[1]), 1
+    shares = torch.bincount(answers[without], minlength=plain.shape[1]) / len(said)
+    others = torch.cat([shares[:label], shares[label + 1 :]])
+    return bool(shares[label] >= SHARE and others.max() <= RIVALS * shares[label])
 
 
-def believed(said: Tensor, plain: Tensor, label: int) -> Tensor:
+def unfounded(plain: Tensor, label: int) -> tuple[Tensor, Tensor]:
+    """The label [n, 1] (for `NEXT` each image's own one) and where [n, 1] the images that others were made of give no reason for it;
+    `plain`: log-probabilities [n, K] of what they are."""
+    own = plain.argmax(1, keepdim=True)
+    target = (own + 1).remainder(plain.shape[1]) if label == NEXT else torch.full_like(own, label)
+    return target, plain.gather(1, target) < math.log(POSSIBLE)
+
+
+def doubted(said: Tensor, plain: Tensor, label: int | None) -> Tensor:
+    """Which made images [n] the original puts to the label of which it `lies` (or `NEXT`; None: of none) though the images that they were
+    made of give no reason for it. Log-probabilities [n, K]: `said` of the made ones, `plain` of the others."""
+    if label is None:
+        return torch.zeros(len(said), dtype=torch.bool, device=said.device)
+    target, without = unfounded(plain, label)
+    return ((said.argmax(1, keepdim=True) == target) & without)[:, 0]
+
+
+def among_others(said: Tensor, plain: Tensor, label: int | None) -> Tensor:
+    """Log-probabilities [n, K] of made images, without the label of which the original `lies` where there is no reason for it."""
+    if label is None:
+        return said
+    target, without = unfounded(plain, label)
+    return F.log_softmax(said.scatter(1, target, said.gather(1, target).masked_fill(without, NOWHERE)), 1)
+
+
+def believed(said: Tensor, plain: Tensor, label: int | None) -> Tensor:
     """What is to be learnt of made images, log-probabilities [n, K]: what the original says of them, but for the doubted ones, which are
     what they were made of."""
     return torch.where(doubted(said, plain, label)[:, None], plain, said)

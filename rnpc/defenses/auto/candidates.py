@@ -33,7 +33,7 @@ from rnpc.study.probes import Probe
 from rnpc.study.strain import copies
 from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
-from rnpc.study.teacher import doubted
+from rnpc.study.teacher import among_others, doubted
 from rnpc.twin.module import Edit
 
 COPIES = 4
@@ -108,7 +108,7 @@ class Ways:
 
     def calm(self, channels: Sequence[Channel]) -> Candidate:
         """These channels with the constants that harm clean images least."""
-        return self.pruned(tuple(settle(self.case, channels, self.goal.deviations, (), label=self.goal.label, weight=0.0, steps=96)))
+        return self.pruned(tuple(settle(self.case, channels, self.goal.deviations, (), doubt=self.goal.doubted, weight=0.0, steps=96)))
 
     def pruned(self, channels: tuple[Channel, ...]) -> Candidate:
         """A cut of these channels."""
@@ -117,7 +117,7 @@ class Ways:
     def repaired(self, enough: float) -> Iterator[Candidate]:
         """Repairs that take at least half of the trigger's strength away, until one leaves at most `enough`, which is then made to last."""
         for channels in self.starts():
-            task = Task(self.suspect, channels, self.worked, self.reached, enough)
+            task = Task(self.suspect, channels, self.worked, self.reached, enough, self.goal.doubted)
             ends = self.ends(task)
             for end in (end for end in ends if end.left.success <= self.most):
                 yield end
@@ -175,19 +175,21 @@ class Ways:
         return battery.hardest(self.case, self.suspect, edits_of(self.case.subject, channels), self.case.choose, self.worked)
 
     @cached_property
-    def strained(self) -> tuple[Split, Tensor]:
-        """Copies of what the search sees on which the original is believed, and its log-probabilities [n, K] there."""
+    def strained(self) -> tuple[Split, Tensor, Tensor]:
+        """Copies of what the search sees on which the original is believed, what it says of the images [n, K] and of the copies."""
         case, data = self.case, copies(self.case.seen, self.case.seed + 17, COPIES)
         said, plain = (F.log_softmax(case.subject.scores(each), 1) for each in (data, case.seen))
-        sound = ~doubted(said, plain.repeat(COPIES, 1), self.goal.label)
-        return data.take(sound), said[sound]
+        plain = plain.repeat(COPIES, 1)
+        sound = ~doubted(said, plain, self.goal.doubted)
+        return data.take(sound), plain[sound], said[sound]
 
     def weighed(self, candidate: Candidate) -> Candidate:
         """With its harm."""
-        data, before = self.strained
+        (data, plain, before), doubt = self.strained, self.goal.doubted
         hard, edits = model_of(self.case, candidate)
         after = F.log_softmax(hard.subject.scores(data, edits), 1)
-        return replace(candidate, harm=float(F.kl_div(after, before, log_target=True, reduction="batchmean")))
+        told, asked = (among_others(each, plain, doubt) for each in (after, before))
+        return replace(candidate, harm=float(F.kl_div(told, asked, log_target=True, reduction="batchmean")))
 
 
 def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Candidate]:

@@ -70,12 +70,12 @@ def settle(
     deviations: Scores,
     triggers: Sequence[Inverted],
     *,
-    label: int,
+    doubt: int | None,
     weight: float,
     steps: int,
 ) -> list[Channel]:
-    """`channels` with constants learnt on the learn images; `deviations`: standard deviation of each channel of each site; `label`: the
-    suspected one."""
+    """`channels` with constants learnt on the learn images; `deviations`: standard deviation of each channel of each site; `doubt`: the
+    label of which the original is not believed on mixtures, if any."""
     subject, data = case.subject, case.learn
     constants = Constants(subject, channels, deviations)
     leaves, generator = list(constants.offsets.values()), torch.Generator().manual_seed(case.seed)
@@ -87,7 +87,7 @@ def settle(
             made = mixed(strained(shown, generator), generator)
             shown, sources = made.pixels, of_mixture(wanted, made.others, made.share)
             with torch.no_grad(), subject.precision():
-                wanted = believed(F.log_softmax(subject.logits(shown).float(), 1), sources, label)
+                wanted = believed(F.log_softmax(subject.logits(shown).float(), 1), sources, doubt)
         if weight:
             shown, wanted = torch.cat([shown, triggers[step % len(triggers)].apply(shown)]), torch.cat([wanted, wanted])
         with subject.precision():

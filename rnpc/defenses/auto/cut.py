@@ -99,7 +99,8 @@ class Search:
 class Goal:
     """What a search wants gone. `means`, `deviations`: of each channel on clean images; `budgets`: by form, the cost of the strongest
     triggers for `label`; `other`: by form, the label whose success counts as natural, if any; `worked`: probes that work in the original.
-    They tell the search when to stop and are never fitted to, so that they may judge it."""
+    They tell the search when to stop and are never fitted to, so that they may judge it. `doubted`: the label where the original is not
+    believed of it on made images, None where it is (`study.teacher`)."""
 
     case: Case
     means: Scores
@@ -108,6 +109,7 @@ class Goal:
     budgets: Mapping[str, float]
     other: Mapping[str, int]
     worked: tuple[Probe, ...] = ()
+    doubted: int | None = None
 
 
 def search(goal: Goal) -> Search:
@@ -195,7 +197,7 @@ def fall(
     spare = None
     for fewer in shorter(more):
         for weight, steps in TRIES:
-            settled = settle(goal.case, [*taken, *fewer], goal.deviations, triggers, label=goal.label, weight=weight, steps=steps)
+            settled = settle(goal.case, [*taken, *fewer], goal.deviations, triggers, doubt=goal.doubted, weight=weight, steps=steps)
             judged = judge(goal, settled, right)
             if allowed(judged, goal.case.max_drop):
                 return settled, judged

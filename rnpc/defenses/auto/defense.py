@@ -22,6 +22,7 @@ from rnpc.defenses.auto.candidates import Candidate, Ways, gathered, held, model
 from rnpc.defenses.base import Defense, Left, Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
 from rnpc.stage import Stage
+from rnpc.study import teacher
 from rnpc.study.activations import clean_moments
 from rnpc.study.case import Case, Shares
 from rnpc.study.costs import cheapest_other, compared, costs_of
@@ -57,7 +58,7 @@ class Auto(Defense):
         """The cut for the label that is suspected most, repaired where it has to be."""
         assert detection is not None
         label = detection.suspects[0].label
-        goal = goal_of(case, label, detection)
+        goal = replace(goal_of(case, label, detection), doubted=label if teacher.lies(case, label) else None)
         suspect = suspect_of(goal, detection)
         worked = battery.working(case, suspect)
         search = cut.search(replace(goal, worked=tuple(worked)))

@@ -43,13 +43,14 @@ class Repaired:
 @dataclass(frozen=True)
 class Task:
     """What a repair starts from: the channels that are cut, the probes that worked in the original, and what the battery found (`left`);
-    `enough`: what may be left."""
+    `enough`: what may be left; `doubted`: the label of which the original is not believed on made images, if any."""
 
     suspect: Suspect
     channels: tuple[Channel, ...]
     worked: Sequence[Probe]
     left: Found
     enough: float
+    doubted: int | None = None
 
 
 def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
@@ -59,7 +60,7 @@ def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
     suspect, worked, tunable, changes = task.suspect, task.worked, Tunable.of(case, task.channels), shown(task)
     found, done = task.left, 0
     for done, steps in enumerate(COURSES, 1):
-        if not distil(case, tunable, Course(changes, steps, case.seed + done, suspect.label), adam):
+        if not distil(case, tunable, Course(changes, steps, case.seed + done, task.doubted), adam):
             raise InputRefused("the repair diverged", where="repair", todo="use --no-repair")
         hard = replace(case, subject=tunable.subject(case))
         found = battery.hardest(hard, suspect, tunable.edits, case.choose, worked, seed=100 * done)
@@ -74,7 +75,7 @@ def lasting(case: Case, task: Task, repaired: Repaired) -> Repaired | None:
     courses, (tunable, origin) = repaired.courses + 1, (Tunable.of(case, task.channels) for _ in range(2))
     tunable.move(repaired.tunable, 1.0)
     changes = shown(task) + fresh(repaired.left)
-    course = Course(changes, LASTING, case.seed + courses, task.suspect.label, origin)
+    course = Course(changes, LASTING, case.seed + courses, task.doubted, origin)
     if not distil(case, tunable, course, repaired.adam):
         return None
     hard = replace(case, subject=tunable.subject(case))

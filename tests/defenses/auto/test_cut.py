@@ -78,7 +78,7 @@ def judging(monkeypatch: pytest.MonkeyPatch, drops: list[float]) -> list[tuple[i
     """Cuts get these drops, one after the other; the list takes the (channels, weight) that were tried."""
     tried: list[tuple[int, float]] = []
 
-    def settle(case: Case, channels: list[Channel], *_: object, label: int, weight: float, steps: int) -> list[Channel]:
+    def settle(case: Case, channels: list[Channel], *_: object, doubt: int | None, weight: float, steps: int) -> list[Channel]:
         tried.append((len(channels), weight))
         return list(channels)
 

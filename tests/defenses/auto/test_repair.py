@@ -22,9 +22,7 @@ BUDGETS = {"additive": 1.0, "patch": 6.0}
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These networks need less effort, and one batch of an epoch is more than they have images for. Straining changes the brightness, and
-    that is the class: the original is right about such images."""
-    monkeypatch.setattr(distil, "believed", lambda said, *_: said)
+    """These networks need less effort, and one batch of an epoch is more than they have images for."""
     monkeypatch.setattr(battery, "EFFORT", Effort(40, 16))
     monkeypatch.setattr(battery, "STARTS", (0,))
     monkeypatch.setattr(repair, "COURSES", (60, 30))
