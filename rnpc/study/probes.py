@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,11 +31,13 @@ MEMBERS = 9973
 
 @dataclass(frozen=True)
 class Probe:
-    """A change to try, and what it is called. `drawn`: it is one of many of its name, drawn by a seed."""
+    """A change to try, and what it is called. `drawn`: it is one of many of its name, drawn by a seed;
+    `another`: not the first of them."""
 
     name: str
     change: Change
     drawn: bool = False
+    another: bool = False
 
 
 def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
@@ -56,7 +58,7 @@ def others(case: Case, worked: Collection[Probe], members: Iterable[int]) -> lis
     """Other members of the families of blends and warps of which one worked: a network learns to resist one noise before it learns to
     resist noise."""
     names = {probe.name for probe in worked if probe.drawn}
-    return [probe for member in members for probe in whole_image(case, member) if probe.name in names]
+    return [replace(probe, another=True) for member in members for probe in whole_image(case, member) if probe.name in names]
 
 
 def probed(case: Case, label: int, probe: Probe, data: Split, edits: Mapping[str, Edit]) -> float:

@@ -123,7 +123,7 @@ def test_a_seed_gives_the_same_probes(case: Case) -> None:
 def test_other_members_are_of_the_families_that_are_drawn_and_worked(case: Case) -> None:
     worked = [probe for probe in whole_image(case) if probe.name in ("blend of 20% noise", "sinusoid of 6%")]
     found = others(case, worked, (1, 2))
-    assert [probe.name for probe in found] == ["blend of 20% noise"] * 2
+    assert [(probe.name, probe.another) for probe in found] == [("blend of 20% noise", True)] * 2
     assert len({float(probe.change.shift.sum()) for probe in [*found, worked[0]]}) == 3 and others(case, [], (1,)) == []
 
 

@@ -111,10 +111,10 @@ def fresh(case: Case, suspect: Suspect, form: str, seed: int, edits: Mapping[str
     return strongest(case, Aim(suspect.label, form, seed, edits), suspect.budgets[form], EFFORT)
 
 
-def working(case: Case, suspect: Suspect) -> list[Probe]:
-    """The probes that work in the original, by some of the images; of families that are drawn some more members."""
+def working(case: Case, suspect: Suspect, members: bool = False) -> list[Probe]:
+    """The probes that work in the original, by some of the images; with `members`, some more of the families that are drawn."""
     found = at_work(case, suspect, probes(case, suspect.label, list(suspect.known)))
-    return [*found, *at_work(case, suspect, others(case, found, SHOWN_MEMBERS))]
+    return [*found, *at_work(case, suspect, others(case, found, SHOWN_MEMBERS if members else ()))]
 
 
 def at_work(case: Case, suspect: Suspect, tried: Sequence[Probe]) -> list[Probe]:

@@ -42,9 +42,9 @@ HARMLESS, LESS = 0.03, 0.03
 """Harm (nats) of a cut that needs no repair; by how much (of 1) a candidate that harms more must leave less."""
 ROUGH = 0.1
 """Harm (nats) of a repair beside which another kind of steps is tried."""
-ALONG, BENT = (0.85, 0.7, 0.49), 1.2
-"""Points of a repair's line: each has half to 0.7 of the harm of the next. What is measured there may be so many times the end's: on a
-line that leads through worse networks nothing is gentler."""
+ALONG, BENT = (0.7, 0.49), 1.2
+"""Points of a repair's line: each has half of the harm of the next. What is measured there may be so many times the end's: on a line
+that leads through worse networks nothing is gentler."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Auto(Defense):
         label = detection.suspects[0].label
         goal = replace(goal_of(case, label, detection), doubted=label if teacher.lies(case, label) else None)
         suspect = suspect_of(goal, detection)
-        worked = battery.working(case, suspect)
+        worked = battery.working(case, suspect, goal.doubted is not None)
         search = cut.search(replace(goal, worked=tuple(worked)))
         case.tell(Stage.JUDGE, None, None)
         levels = battery.natural(case, suspect)
@@ -144,7 +144,8 @@ def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Can
     """The battery once more, from other starts, counted on the judge images, with the natural level (`plain`); what generators reach, and
     theirs, where that is more and clearly beyond it."""
     hard, edits = model_of(case, candidate)
-    probes = [*worked, *battery.at_work(case, suspect, others(case, worked, battery.OTHER_MEMBERS))]
+    more = battery.OTHER_MEMBERS if any(probe.another for probe in worked) else ()
+    probes = [*worked, *battery.at_work(case, suspect, others(case, worked, more))]
     found = battery.hardest(hard, suspect, edits, case.judge, probes, seed=battery.FINAL)
     if not suspect.other or Drawn.name in suspect.budgets:  # nobody to compare with, or in the battery already
         return found, plain

@@ -105,7 +105,7 @@ def test_where_the_bound_cannot_be_held_nothing_is_done(case: Case, seen_by_trig
 
 def test_where_no_cut_helps_the_model_itself_is_repaired(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "choose", lambda *_: None)
-    monkeypatch.setattr(battery, "working", lambda case, suspect: [])
+    monkeypatch.setattr(battery, "working", lambda *_: [])
     monkeypatch.setattr(repair, "COURSES", (300, 150))
     found = Auto().defend(case, seen_by_triggers(case))
     assert isinstance(found, Weights) and found.channels == () and found.threshold is None and found.tensors
@@ -115,7 +115,7 @@ def test_where_no_cut_helps_the_model_itself_is_repaired(case: Case, seen_by_tri
 
 def test_a_repair_that_takes_nothing_away_is_not_made(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "choose", lambda *_: None)
-    monkeypatch.setattr(battery, "working", lambda case, suspect: [])
+    monkeypatch.setattr(battery, "working", lambda *_: [])
     monkeypatch.setattr(distil, "RATES", (1e-9,))
     assert isinstance(Auto().defend(case, seen_by_triggers(case)), Nothing)
 
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_tuned_is_pruned_alone(case: Case, seen_by_trigge
         asked.append(parts)
         raise InputRefused("shared weights", where="tuning", todo="none")
 
-    monkeypatch.setattr(battery, "working", lambda case, suspect: [])
+    monkeypatch.setattr(battery, "working", lambda *_: [])
     monkeypatch.setattr(candidates, "HARMLESS", -1.0)  # whatever the cut costs is too much
     monkeypatch.setattr(candidates, "repair", refuse)
     found = Auto().defend(case, seen_by_triggers(case))
@@ -175,7 +175,7 @@ def test_forms_whose_natural_level_is_high_are_left_out(
         return genuine(case, suspect, *rest, **more)
 
     monkeypatch.setattr(battery, "natural", lambda case, suspect: {form: levels.get(form, 1.0) for form in suspect.budgets})
-    monkeypatch.setattr(battery, "working", lambda case, suspect: [])
+    monkeypatch.setattr(battery, "working", lambda *_: [])
     monkeypatch.setattr(battery, "hardest", hardest)
     found = Auto(repair=False).defend(case, seen_by_triggers(case))
     assert asked and all(each == forms for each in asked)
