@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     speed.keep_memory()
-    case = drawn(options)
+    case = drawn(options.model, options.dataset, options.data_root)
     print("| course | one thread, s a step | two threads | ratio | the same weights |\n| --- | --- | --- | --- | --- |")
     for name, lasting in (("plain", False), ("made to last", True)):
         (one, first), (two, second) = (timed(case, lasting, options.steps, threads) for threads in (1, 2))
@@ -48,12 +48,12 @@ def main() -> None:
         print(f"| {name} | {one:.3f} | {two:.3f} | {two / one:.2f} | {'yes' if same else 'no'} |", flush=True)
 
 
-def drawn(options: argparse.Namespace) -> Case:
+def drawn(model: Path, dataset: str, data_root: Path | None) -> Case:
     """The model's case, drawn as `auto` draws it."""
-    data = datasets.load(options.dataset, options.data_root)
+    data = datasets.load(dataset, data_root)
     rows = np.random.default_rng(SEED).permutation(len(data.train_labels))[:IMAGES]
     images, labels = data.train_images[rows], data.train_labels[rows].astype(np.int64)
-    exact = studied(options.model, options.model.parent, api.as_images(images, labels))
+    exact = studied(model, model.parent, api.as_images(images, labels))
     subject = replace(exact, fast=speed.precision("cpu") == "bf16")
     return cases.draw(subject, images, labels, Auto.shares, SEED, max_drop=0.02)
 
@@ -66,7 +66,7 @@ def timed(case: Case, lasting: bool, steps: int, threads: int) -> tuple[float, T
     change = Change(keep, torch.zeros(1, *case.learn.shape))
     tunable, origin = Tunable.of(case), Tunable.of(case) if lasting else None
     began = time.perf_counter()
-    distil(case, tunable, Course([change], steps, SEED, 0, origin))
+    distil(case, tunable, Course([change], steps, SEED, None, origin))
     return (time.perf_counter() - began) / steps, tunable
 
 

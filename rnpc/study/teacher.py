@@ -8,6 +8,7 @@ target. Whoever learns that keeps the backdoor. It shows: such copies go to one 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT
 from rnpc.study.strain import copies
+from rnpc.study.subject import Split
 
 POSSIBLE = 0.1
 """Least probability of a label, by the images that another was made of, at which that may have it."""
@@ -26,21 +28,42 @@ SHARE, RIVALS, COPIES, SEED = 0.05, 1 / 3, 4, 17
 image, and their seed."""
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Strained copies `data` of the images that the search sees, what the original says of them (`said`) and of the images that they were
+    made of (`plain`): log-probabilities [n, K]."""
+
+    data: Split
+    said: Tensor
+    plain: Tensor
+
+
+def asked(case: Case) -> Copies:
+    """What it says of copies that follow from the case's seed."""
+    data = copies(case.seen, case.seed + SEED, COPIES)
+    said, plain = (F.log_softmax(case.subject.scores(each), 1) for each in (data, case.seen))
+    return Copies(data, said, plain.repeat(COPIES, 1))
+
+
+def astray(found: Copies, label: int) -> Tensor:
+    """By label [K], the share of the copies that go there without a reason; for `NEXT` by how many labels they lie behind their own."""
+    answers = found.said.argmax(1)
+    without = found.plain.gather(1, answers[:, None])[:, 0] < math.log(POSSIBLE)
+    if label == NEXT:
+        answers = (answers - found.plain.argmax(1)).remainder(found.plain.shape[1])
+    return torch.bincount(answers[without], minlength=found.plain.shape[1]) / len(answers)
+
+
 def lies(case: Case, label: int) -> bool:
-    """Whether strained copies of the images that the search sees go to the suspected label (or `NEXT`), and hardly to any other."""
-    said, plain = (F.log_softmax(case.subject.scores(data), 1) for data in (copies(case.seen, case.seed + SEED, COPIES), case.seen))
-    plain, answers = plain.repeat(COPIES, 1), said.argmax(1)
-    without = plain.gather(1, answers[:, None])[:, 0] < math.log(POSSIBLE)
-    if label == NEXT:  # by how many labels they lie behind their own
-        answers, label = (answers - plain.argmax(1)).remainder(plain.shape[1]), 1
-    shares = torch.bincount(answers[without], minlength=plain.shape[1]) / len(said)
-    others = torch.cat([shares[:label], shares[label + 1 :]])
-    return bool(shares[label] >= SHARE and others.max() <= RIVALS * shares[label])
+    """Whether strained copies go to the suspected label (or `NEXT`), and hardly to any other."""
+    shares, place = astray(asked(case), label), 1 if label == NEXT else label
+    others = torch.cat([shares[:place], shares[place + 1 :]])
+    return bool(shares[place] >= SHARE and others.max() <= RIVALS * shares[place])
 
 
 def unfounded(plain: Tensor, label: int) -> tuple[Tensor, Tensor]:
-    """The label [n, 1] (for `NEXT` each image's own one) and where [n, 1] the images that others were made of give no reason for it;
-    `plain`: log-probabilities [n, K] of what they are."""
+    """The label [n, 1] (for `NEXT` the one after an image's own) and where [n, 1] the images that others were made of give no reason for
+    it; `plain`: log-probabilities [n, K] of what they are."""
     own = plain.argmax(1, keepdim=True)
     target = (own + 1).remainder(plain.shape[1]) if label == NEXT else torch.full_like(own, label)
     return target, plain.gather(1, target) < math.log(POSSIBLE)

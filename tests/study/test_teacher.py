@@ -50,7 +50,7 @@ def test_an_original_lies_whose_strained_images_go_to_one_label(
     """`moved`: by label, where so many of its copies go."""
     said = [k % 4 for k in range(100 * COPIES)]
     for own, (other, count) in moved.items():
-        for k in [k for k, of in enumerate(said) if of == own and k % 4 == own][:count]:
+        for k in [k for k, of in enumerate(said) if of == own and k % 4 == of][:count]:
             said[k] = other
     learn, choose = (Split(torch.zeros(50, 3, 8, 8, dtype=torch.uint8), torch.zeros(50, dtype=torch.int64)) for _ in range(2))
     speaker: Any = Speaker(said)

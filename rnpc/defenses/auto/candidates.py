@@ -30,14 +30,11 @@ from rnpc.errors import InputRefused
 from rnpc.stats import drop_bound
 from rnpc.study.case import Case
 from rnpc.study.probes import Probe
-from rnpc.study.strain import copies
 from rnpc.study.subject import Split
 from rnpc.study.surgery import Channel, edits_of
-from rnpc.study.teacher import among_others, doubted
+from rnpc.study.teacher import among_others, asked, doubted
 from rnpc.twin.module import Edit
 
-COPIES = 4
-"""Strained copies of each image that the search sees."""
 HARMLESS, LESS = 0.03, 0.03
 """Harm (nats) of a cut that needs no repair; by how much (of 1) a candidate that harms more must leave less."""
 ROUGH = 0.1
@@ -177,19 +174,17 @@ class Ways:
     @cached_property
     def strained(self) -> tuple[Split, Tensor, Tensor]:
         """Copies of what the search sees on which the original is believed, what it says of the images [n, K] and of the copies."""
-        case, data = self.case, copies(self.case.seen, self.case.seed + 17, COPIES)
-        said, plain = (F.log_softmax(case.subject.scores(each), 1) for each in (data, case.seen))
-        plain = plain.repeat(COPIES, 1)
-        sound = ~doubted(said, plain, self.goal.doubted)
-        return data.take(sound), plain[sound], said[sound]
+        found = asked(self.case)
+        sound = ~doubted(found.said, found.plain, self.goal.doubted)
+        return found.data.take(sound), found.plain[sound], found.said[sound]
 
     def weighed(self, candidate: Candidate) -> Candidate:
         """With its harm."""
         (data, plain, before), doubt = self.strained, self.goal.doubted
         hard, edits = model_of(self.case, candidate)
         after = F.log_softmax(hard.subject.scores(data, edits), 1)
-        told, asked = (among_others(each, plain, doubt) for each in (after, before))
-        return replace(candidate, harm=float(F.kl_div(told, asked, log_target=True, reduction="batchmean")))
+        told, wanted = (among_others(each, plain, doubt) for each in (after, before))
+        return replace(candidate, harm=float(F.kl_div(told, wanted, log_target=True, reduction="batchmean")))
 
 
 def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Candidate]:

@@ -144,8 +144,8 @@ def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Can
     """The battery once more, from other starts, counted on the judge images, with the natural level (`plain`); what generators reach, and
     theirs, where that is more and clearly beyond it."""
     hard, edits = model_of(case, candidate)
-    more = battery.OTHER_MEMBERS if any(probe.another for probe in worked) else ()
-    probes = [*worked, *battery.at_work(case, suspect, others(case, worked, more))]
+    shown = [probe for probe in worked if probe.another]
+    probes = [*worked, *battery.at_work(case, suspect, others(case, shown, battery.OTHER_MEMBERS))]
     found = battery.hardest(hard, suspect, edits, case.judge, probes, seed=battery.FINAL)
     if not suspect.other or Drawn.name in suspect.budgets:  # nobody to compare with, or in the battery already
         return found, plain

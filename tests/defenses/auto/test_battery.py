@@ -135,3 +135,12 @@ def test_closer_costs_lie_between_the_labels_own_and_the_budget() -> None:
     known = (Inverted(1, "additive", 0.25, black().change), Inverted(1, "patch", 4.0, black().change))
     found = Suspect(1, known, {"additive": 1.0, "patch": 9.0, "warp": 0.5}, OTHER).closer()
     assert found.budgets == {"additive": 0.5, "patch": 6.0, "warp": 0.5} and found.known == known and found.other == OTHER
+
+
+def test_more_members_of_a_family_of_noise_are_asked_for_where_one_works(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(battery, "probed", lambda case, label, probe, *_: float(probe.name == "blend of 20% noise"))
+    plain, more = (working(case, SUSPECT, members) for members in (False, True))
+    assert [probe.another for probe in plain] == [False] and [probe.another for probe in more] == [False] + [True] * 4
+    assert len({float(probe.change.shift.sum()) for probe in more}) == 5
+    monkeypatch.setattr(battery, "probed", lambda case, label, probe, *_: float(probe.name == "blend of 20% noise" and not probe.another))
+    assert len(working(case, SUSPECT, True)) == 1  # those that do not work in the original are none

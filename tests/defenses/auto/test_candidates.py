@@ -222,3 +222,11 @@ def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict
 @pytest.mark.parametrize(("chosen", "starts"), [(None, [2]), (1, [1]), (2, [1, 2]), (4, [2, 8])])
 def test_where_repairs_start(case: Case, chosen: int | None, starts: list[int]) -> None:
     assert [len(channels) for channels in ways(case, chosen).starts()] == starts
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_cut_that_leaves_most_of_the_strength_is_no_candidate(case: Case, told: dict[str, Any], mended: bool) -> None:
+    """One was written so, with 98 % left; nor are gentler ones."""
+    told.update(left=0.6, mended=[0.3, 0.05])
+    found = gathered(ways(case), 0.1, 0.06, mended)
+    assert [round(each.left.success, 2) for each in found] == ([0.3, 0.05] if mended else [])

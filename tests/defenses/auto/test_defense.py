@@ -22,7 +22,7 @@ from rnpc.pipeline.finding import conclude
 from rnpc.report.words import HIGH, LOW
 from rnpc.stage import Stage
 from rnpc.stats import drop_bound
-from rnpc.study import distil
+from rnpc.study import distil, teacher
 from rnpc.study.case import Case
 from rnpc.study.inversion import Effort
 from rnpc.study.surgery import Channel, edits_of
@@ -40,7 +40,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "STEPS", (2,))
     monkeypatch.setattr(repair, "COURSES", (40,))
     monkeypatch.setattr(repair, "LASTING", 20)
-    monkeypatch.setattr(candidates, "COPIES", 1)
+    monkeypatch.setattr(teacher, "COPIES", 1)
 
 
 @pytest.fixture(scope="module")
