@@ -3,7 +3,8 @@
 What a way would cost on images that nobody looked at is guessed first: its `harm` is KL(original || hardened) in nats on strained copies of
 the images that the search sees (accuracy on these says nothing, they were fitted to). The cut as it is comes first; where it leaves too
 much or harms, it is repaired. Repairs start in the middle of the search's path: half of the cut is hardly missed by clean images, and the
-repair does the rest; only where that leaves too much is the whole cut repaired too. Points on the line from the original to a repair take
+repair does the rest; only where that leaves too much is the whole cut repaired too. Blends of noise run through all channels, and are
+repaired without a cut. Points on the line from the original to a repair take
 part as well: near the original harm grows with the square of the way, and the backdoor goes before its end. Where nothing may be retrained
 there are the smaller cuts, and the cut with gentler constants.
 
@@ -41,7 +42,7 @@ ROUGH = 0.1
 """Harm (nats) of a repair beside which another kind of steps is tried."""
 ALONG, BENT = (0.7, 0.49), 1.2
 """Points of a repair's line: each has half of the harm of the next. What is measured there may be so many times the end's: on a line
-that leads through worse networks nothing is gentler."""
+that leads through worse networks nothing is gentler. Where nothing is cut it leads to the original itself."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Ways:
         """What a candidate may leave: half of the trigger's strength."""
         return cut.HALF * max(self.search.cuts[0].success.values())
 
+    @cached_property
     def whole(self) -> Candidate | None:
         """The cut that the search chose."""
         return None if self.search.chosen is None else self.weighed(Candidate(self.search.made[self.search.chosen], None, self.reached))
@@ -152,12 +154,16 @@ class Ways:
         for part in ALONG:
             repaired = partly(self.case, task, end.repaired, part)
             point = self.weighed(Candidate(end.channels, repaired, repaired.left))
-            if point.harm <= BENT * end.harm:
+            if not end.channels or point.harm <= BENT * end.harm:
                 yield replace(point, harm=part**2 * end.harm)
 
     def starts(self) -> list[tuple[Channel, ...]]:
-        """Channels that repairs start from: half of the path to the cut, then all of it; half of the whole path where no cut was chosen."""
+        """Channels that repairs start from: half of the path to the cut, then all of it; half of the whole path where no cut was chosen.
+
+        None where the original lies and no cut is gentle: noise runs through all channels, and those that fall are only missed."""
         made, chosen = self.search.made, self.search.chosen
+        if self.goal.doubted is not None and (self.whole is None or self.whole.harm > ROUGH):
+            return [()]
         if chosen is None:
             return [made[(len(made) - 1) // 2]]
         return [made[chosen]] if chosen < 2 else [made[chosen // 2], made[chosen]]
@@ -190,7 +196,7 @@ class Ways:
 def gathered(ways: Ways, enough: float, natural: float, mended: bool) -> list[Candidate]:
     """All candidates; `mended`: repairs are allowed. They are made where the cut leaves more than is `natural` or costs accuracy, until one
     leaves at most `enough`."""
-    whole = ways.whole()
+    whole = ways.whole
     if whole is not None and whole.left.success <= (natural if mended else enough) and whole.harm <= HARMLESS:
         return [*ways.beside(whole), replace(whole, final=True)]
     found = list(ways.repaired(enough)) if mended else []

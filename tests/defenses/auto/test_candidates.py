@@ -224,6 +224,16 @@ def test_where_repairs_start(case: Case, chosen: int | None, starts: list[int]) 
     assert [len(channels) for channels in ways(case, chosen).starts()] == starts
 
 
+@pytest.mark.parametrize(("chosen", "harm", "starts"), [(None, 0.01, [0]), (4, 0.02, [0]), (4, 0.01, [2, 8])])
+def test_where_the_original_lies_repairs_start_from_no_cut_but_a_gentle_one(
+    case: Case, told: dict[str, Any], chosen: int | None, harm: float, starts: list[int]
+) -> None:
+    """Noise runs through all channels."""
+    told.update(harm=harm)
+    found = ways(case, chosen)
+    assert [len(channels) for channels in replace(found, goal=replace(found.goal, doubted=1)).starts()] == starts
+
+
 @pytest.mark.parametrize("mended", [True, False])
 def test_a_cut_that_leaves_most_of_the_strength_is_no_candidate(case: Case, told: dict[str, Any], mended: bool) -> None:
     """One was written so, with 98 % left; nor are gentler ones."""
