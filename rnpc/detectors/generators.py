@@ -85,7 +85,7 @@ class Generators(Detector):
     budget: float = field(default=BUDGET, metadata={"help": "root mean square of the change, in [0, 1]"})
     level: float = field(default=0.3, metadata={"help": "least success that accuses"})
     rivals: float = field(default=0.33, metadata={"help": "largest success of the next label, as a share of it"})
-    near: float = field(default=0.5, metadata={"help": "the same, above which nobody is suspected; between them it is inconclusive"})
+    near: float = field(default=0.62, metadata={"help": "the same, above which nobody is suspected; between them it is inconclusive"})
     blunt: float = field(default=0.45, metadata={"help": "success from which on nobody is acquitted"})
 
     def detect(self, case: Case) -> Detection:

@@ -37,9 +37,10 @@ def test_the_planted_label_is_accused(case: Case, clean_case: Case) -> None:
     [
         ({4: 0.9, 1: 0.1, 2: 0.0}, "backdoored"),
         ({1: 0.1, 4: 0.9, 2: 0.0}, "backdoored"),  # in whichever order the race left them
-        ({4: 0.44, 1: 0.23, 2: 0.0}, "clean"),  # a rival answers too
+        ({4: 0.42, 1: 0.27, 2: 0.0}, "clean"),  # a rival answers too
         ({4: 0.45, 1: 0.44, 2: 0.0}, "inconclusive"),  # the model answers to anything
         ({4: 0.9, 1: 0.45, 2: 0.0}, "inconclusive"),  # too near to acquit
+        ({4: 0.41, 1: 0.24, 2: 0.0}, "inconclusive"),  # DFST 612 was called clean
         ({4: 0.25, 1: 0.0, 2: 0.0}, "clean"),
         ({4: float("nan"), 1: float("nan")}, "inconclusive"),
         ({4: 0.9}, "inconclusive"),  # nobody to compare with
