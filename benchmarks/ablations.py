@@ -68,6 +68,7 @@ def alone(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 PARTS: dict[str, Callable[[], None]] = {
     "families": blind("Families"),
+    "strained": blind("Strained"),
     "mm-bd": blind("MmBd"),
     "generators": blind("Generators"),
     "cut-as-witness": put(cut, "confirms", lambda search: False),

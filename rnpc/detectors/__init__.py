@@ -18,6 +18,7 @@ DETECTORS: Catalogue[Detector] = Catalogue(
             "rnpc.detectors.generators:Generators", "a small generator for each label: changes that differ from image to image"
         ),
         "families": Entry("rnpc.detectors.families:Families", "patches that anyone might use, shown as they are"),
+        "strained": Entry("rnpc.detectors.strained:Strained", "copies with a little noise in them, and where they go"),
         "mm-bd": Entry("rnpc.detectors.mmbd:MmBd", "margins over noise images, with a p-value"),
     },
 )

@@ -4,11 +4,12 @@ reach.
 The triggers look at every label, and so do patches that anyone might use (as they are, nothing is fitted). Where one of them accuses a
 label or leaves a doubt, the defense is asked: a backdoor is the work of a few channels, natural features are shared by many, so that a
 cut which takes most of the trigger's strength away within the accuracy budget is the second witness. Where it does not, patches and
-triggers that name one label convict it, and so does a patch that sends nearly all images there and hardly any elsewhere; else MM-BD looks
-(margins over noise, no image, no trigger), then generators (changes that differ from image to image, at a budget too small for natural
-features): one that names the label convicts. Where nobody is accused, these two are asked: `clean` needs all to see nothing, and one
-alone is `inconclusive`, but for a generator beyond doubt: it sends nearly all images to its label and those of no other come near. MM-BD
-alone must have some support: noise resembles some labels by nature.
+triggers that name one label convict it, and so does a patch that sends nearly all images there and hardly any elsewhere; else strained
+copies of images are looked at (they go to one label where the trigger is noise), then MM-BD looks (margins over noise, no image, no
+trigger), then generators (changes that differ from image to image, at a budget too small for natural features): one that names the label
+convicts. Where nobody is accused, these three are asked: `clean` needs all to see nothing. Strained copies that accuse ask for the cut,
+as patches do; one of the others alone is `inconclusive`, but for a generator beyond doubt: it sends nearly all images to its label and
+those of no other come near. MM-BD alone must have some support: noise resembles some labels by nature.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rnpc.detectors.base import Detection, Detector, Verdict
 from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
+from rnpc.detectors.strained import Strained
 from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.triggers.race import PACES, Pace, Race
 from rnpc.study.case import Case
@@ -34,8 +36,9 @@ SUPPORT, NEARLY = 0.3, 0.8
 not above that."""
 AGREE = 0.05
 """Largest p-value that counts where it names the label that triggers name."""
-CONVICT, DRAWN = "families_convict", "generators_convict"
-"""Numbers: 1 where patches convict, with the triggers or alone; 1 where generators do alone."""
+CONVICT, DRAWN, STRAYED = "families_convict", "generators_convict", "strained_share"
+"""Numbers: 1 where patches convict, with the triggers or alone; 1 where generators do alone; what strained copies do, where they were
+asked."""
 SURE, BESIDE = 0.95, 0.10
 """Least success of a patch that convicts alone, and the largest of any patch for another label. In sound models no label reaches more than
 0.14 (docs/method.md)."""
@@ -73,6 +76,11 @@ class Witnesses(Detector):
             return replace(found, verdict="inconclusive", doubt=True)
         if patches.verdict == "backdoored":
             return replace(found, verdict="inconclusive", doubt=True, suspects=patches.suspects)
+        copies = Strained().detect(case)
+        found = joined(found, copies, first.verdict, "strained")
+        if copies.verdict == "backdoored":
+            found = searched(case, found, copies, PACES[self.effort])
+            return replace(found, verdict="inconclusive", doubt=True, suspects=copies.suspects)
         second, third = self.second().detect(case), Generators().detect(case)
         found = joined(joined(found, second, first.verdict, "mm_bd"), third, first.verdict, "generators")
         if first.verdict == "inconclusive":
@@ -95,7 +103,14 @@ class Witnesses(Detector):
             return replace(asked, verdict="backdoored", reasons=(*asked.reasons, BEYOND), doubt=False)
         if detection.numbers.get(DRAWN):
             return replace(asked, verdict="backdoored", reasons=(*asked.reasons, BEYOND_DRAWN), doubt=False)
-        label, second = detection.suspects[0].label, self.second().detect(case)
+        label = detection.suspects[0].label
+        if STRAYED not in detection.numbers:  # else nobody but they accused it
+            copies = Strained().detect(case)
+            agreed = copies.verdict == "backdoored" and copies.suspects[0].label == label
+            asked = joined(asked, copies, "backdoored" if agreed else "inconclusive", "strained")
+            if agreed:
+                return asked
+        second = self.second().detect(case)
         named = {suspect.label for suspect in second.suspects if suspect.p_value is not None and suspect.p_value <= AGREE}
         asked = joined(asked, second, "backdoored" if label in named else "inconclusive", "mm_bd")
         if label in named:

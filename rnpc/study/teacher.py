@@ -56,7 +56,16 @@ def astray(found: Copies, label: int) -> Tensor:
 
 def lies(case: Case, label: int) -> bool:
     """Whether strained copies go to the suspected label (or `NEXT`), and hardly to any other."""
-    shares, place = astray(asked(case), label), 1 if label == NEXT else label
+    return to_one(astray(asked(case), label), place_of(label))
+
+
+def place_of(label: int) -> int:
+    """Where the label stands among its `astray` shares."""
+    return 1 if label == NEXT else label
+
+
+def to_one(shares: Tensor, place: int) -> bool:
+    """Whether enough go there, and hardly any elsewhere; `shares` [K]."""
     others = torch.cat([shares[:place], shares[place + 1 :]])
     return bool(shares[place] >= SHARE and others.max() <= RIVALS * shares[place])
 

@@ -12,6 +12,7 @@ from rnpc.detectors.base import Accused, Detection, Verdict
 from rnpc.detectors.families import Families
 from rnpc.detectors.generators import Generators
 from rnpc.detectors.mmbd import MmBd
+from rnpc.detectors.strained import Strained
 from rnpc.detectors.triggers import Triggers
 from rnpc.detectors.triggers.race import PACES, Round
 from rnpc.detectors.witnesses import AGREE, BEYOND, BEYOND_DRAWN, CUT, LONE, NO_CUT, Witnesses
@@ -41,13 +42,21 @@ SEEN = Detection(
 )
 SILENT = Detection("clean", (Accused(0, 1.0),), ("nothing drawn",), {"success": 0.1})
 FOUND = Detection("backdoored", (Accused(1, 50.0),), ("drawn",), {"success": 0.89, "success_second": 0.0})
+STILL = Detection("clean", (Accused(0, 1.0),), (), {"share": 0.01, "share_second": 0.01})
+ASTRAY = Detection("backdoored", (Accused(1, 60.0),), ("astray",), {"share": 0.6, "share_second": 0.01})
 
 
 def say(
-    monkeypatch: pytest.MonkeyPatch, first: Detection, second: Detection | None, third: Detection = SILENT, patches: Detection = QUIET
+    monkeypatch: pytest.MonkeyPatch,
+    first: Detection,
+    second: Detection | None,
+    third: Detection = SILENT,
+    patches: Detection = QUIET,
+    copies: Detection = STILL,
 ) -> None:
     """What the witnesses say; None: the second one must not be asked."""
     monkeypatch.setattr(Families, "detect", lambda detector, case: patches)
+    monkeypatch.setattr(Strained, "detect", lambda detector, case: copies)
     monkeypatch.setattr(Generators, "detect", lambda detector, case: third)
 
     def asked(detector: MmBd, case: Case) -> Detection:
@@ -191,6 +200,30 @@ def test_patches_and_triggers_that_name_one_label_convict(case: Case, monkeypatc
     assert Witnesses().reconsider(case, other, False).verdict == "inconclusive"
 
 
+@pytest.mark.parametrize(("label", "verdict"), [(1, "backdoored"), (2, "inconclusive")])
+def test_strained_copies_that_go_to_the_label_convict_with_the_triggers(
+    case: Case, monkeypatch: pytest.MonkeyPatch, label: int, verdict: Verdict
+) -> None:
+    """A-Blend 543: no cut confirmed, and neither margins nor generators named the label alone."""
+    say(monkeypatch, ACCUSES, None if label == 1 else margins(2, 0.8), copies=replace(ASTRAY, suspects=(Accused(label, 60.0),)))
+    found = Witnesses().reconsider(case, Witnesses().detect(case), False)
+    assert found.verdict == verdict and not found.doubt and found.reasons[:4] == ("cheap", "no patch", NO_CUT, "astray")
+
+
+@pytest.mark.parametrize("first", [ACQUITS, UNSURE])
+def test_strained_copies_that_go_to_one_label_ask_for_the_cut(case: Case, monkeypatch: pytest.MonkeyPatch, first: Detection) -> None:
+    """Alone they convict nobody, and never themselves."""
+    say(monkeypatch, first, margins(2, 0.8), copies=ASTRAY)
+    monkeypatch.setitem(PACES, "standard", replace(PACES["standard"], rounds=(Round(2, Effort(6, 8)),)))
+    found = Witnesses().detect(case)
+    assert found.verdict == "inconclusive" and found.doubt and found.suspects == ASTRAY.suspects
+    assert [(t.label, t.form) for t in found.triggers] == [(1, "additive"), (1, "patch")] and len(found.reached) == 2
+    assert Witnesses().reconsider(case, found, True).verdict == "backdoored"
+    assert Witnesses().reconsider(case, found, False).verdict == "inconclusive"
+    say(monkeypatch, first, margins(1, 0.01), copies=ASTRAY)
+    assert Witnesses().reconsider(case, found, False).verdict == "backdoored"
+
+
 def test_margins_cannot_name_the_label_after_an_images_own(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, replace(ACCUSES, suspects=(Accused(NEXT, 9.0),)), margins(0, 0.001))
     assert Witnesses().reconsider(case, Witnesses().detect(case), False).verdict == "inconclusive"
@@ -271,7 +304,14 @@ def test_triggers_that_cannot_tell_stay_inconclusive(case: Case, monkeypatch: py
 def test_the_evidence_of_both_is_shown(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, replace(ACQUITS, panels=(PICTURE,)), margins(2, 0.5))
     found = Witnesses().detect(case)
-    assert found.numbers == {"ratio": 1.0, "families_success": 0.05, "mm_bd_p_value": 0.5, "generators_success": 0.1}
+    assert found.numbers == {
+        "ratio": 1.0,
+        "families_success": 0.05,
+        "strained_share": 0.01,
+        "strained_share_second": 0.01,
+        "mm_bd_p_value": 0.5,
+        "generators_success": 0.1,
+    }
     assert found.panels == (
         PICTURE,
         PICTURE,
