@@ -22,7 +22,7 @@ HIGH = 0.15
 """Above this success nothing is called removed."""
 NARROW = 0.5
 """Above this share of one class's images nothing is called removed. Other labels' natural triggers move most of some class too."""
-RELAPSE = 0.2
+RELAPSE = 0.1
 """Above this share of images, after five with a trigger were trained on, nothing is called removed."""
 NOTABLE = 0.1
 """A change that takes less than this from the success of triggers did not weaken the backdoor."""

@@ -143,10 +143,10 @@ def test_labels() -> None:
 def test_it_says_what_five_images_brought_back() -> None:
     said = left(0.03)
     assert not any("five images" in line for line in describe(found(**said)).limits)
-    said["left"]["relapse"] = 0.15
+    said["left"]["relapse"] = 0.09
     assert describe(found(**said)).outcome is Outcome.REMOVED
-    assert any("five images" in line and percent(0.15) in line for line in describe(found(**said)).limits)
-    said["left"]["relapse"] = 0.21
+    assert any("five images" in line and percent(0.09) in line for line in describe(found(**said)).limits)
+    said["left"]["relapse"] = 0.11
     words = describe(found(**said))
     assert words.outcome is Outcome.WEAKENED and "easily brought back" in words.done
     assert not any("five images" in line for line in words.limits)
