@@ -7,6 +7,7 @@ A witness that is left out sees nothing. Everything else is as it stands.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,9 +44,15 @@ def blind(witness: str) -> Callable[[], None]:
 
 
 def put(place: Any, name: str, value: Any) -> Callable[[], None]:
-    """Something else in its place; an AttributeError where the place has no such name any more."""
+    """Something else in its place; an AttributeError where the place has no such name any more, a TypeError where it is called in another
+    way."""
 
     def act() -> None:
+        genuine = getattr(place, name)
+        if callable(genuine) and callable(value):
+            asked = inspect.signature(genuine).parameters.values()
+            named = {each.name: None for each in asked if each.kind is each.KEYWORD_ONLY}
+            inspect.signature(value).bind(*(None for each in asked if each.kind is not each.KEYWORD_ONLY), **named)
         patch.object(place, name, value).start()
 
     return act
@@ -61,9 +68,9 @@ def means(case: Case, channels: Sequence[Channel], deviations: object, triggers:
     return list(channels)
 
 
-def alone(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def alone(changed: Any, generator: torch.Generator) -> Any:
     """No image is changed."""
-    return pixels
+    return changed
 
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -74,11 +81,11 @@ PARTS: dict[str, Callable[[], None]] = {
     "cut-as-witness": put(cut, "confirms", lambda search: False),
     "guard": put(cut, "spared", lambda subject, order, taken, data: iter(order)),
     "constants": put(cut, "settle", means),
-    "probes": put(battery, "working", lambda case, suspect: []),
+    "probes": put(battery, "working", lambda case, suspect, members: []),
     "half-start": put(candidates.Ways, "starts", ends),
     "line": put(candidates, "ALONG", ()),
     "second-course": put(repair, "COURSES", repair.COURSES[:1]),
-    "mixtures": put(distil, "mixed", alone),
+    "mixtures": put(distil, "mixtures", alone),
     "turning": put(distil, "turned", alone),
     "adam": put(candidates, "ROUGH", float("inf")),
     "lasting": put(candidates, "lasting", lambda case, task, end: None),

@@ -23,4 +23,7 @@ def test_every_part_can_be_left_out() -> None:
         patch.stopall()
     with pytest.raises(AttributeError):
         ablations.put(ablations.cut, "no_such_part", None)()
+    for part, instead in (("spared", lambda subject: iter(())), ("settle", lambda case, channels, deviations, triggers: [])):
+        with pytest.raises(TypeError):
+            ablations.put(ablations.cut, part, instead)()
     patch.stopall()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from rnpc.detectors.base import Accused, Detection, Detector
 from rnpc.panel import Table
@@ -22,12 +21,12 @@ from rnpc.stage import Stage
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT
 from rnpc.study.show import named
-from rnpc.study.teacher import asked, astray, place_of, to_one
+from rnpc.study.teacher import POSSIBLE, asked, astray, next_to, place_of, to_one
 
 ROWS = 5
 LEAST_CLASSES = 5
 """With fewer a sound model has no other labels to lose copies to."""
-CAPTION = "Share of strained copies of clean images that go to the label though the image gives it less than 10 %."
+CAPTION = f"Share of strained copies of clean images that go to the label though the model gives it less than {POSSIBLE:.0%} on the image."
 
 
 @dataclass(frozen=True)
@@ -37,27 +36,25 @@ class Strained(Detector):
     name: ClassVar[str] = "strained"
 
     def detect(self, case: Case) -> Detection:
-        """Who is accused: `backdoored` or `clean`."""
+        """Who is accused: `backdoored` or `clean`; `inconclusive` with fewer labels, and where the scores are no numbers."""
         if case.classes < LEAST_CLASSES:
-            return Detection("clean", (), (f"strained copies say nothing where there are fewer than {LEAST_CLASSES} labels",))
+            return Detection("inconclusive", (), (f"strained copies say nothing where there are fewer than {LEAST_CLASSES} labels",))
         case.tell(Stage.WITNESS, None, None)
-        found = asked(case)
-        direct, behind = astray(found, 0), astray(found, NEXT)
+        copies = asked(case)
+        if not bool(torch.isfinite(copies.said).all() and torch.isfinite(copies.plain).all()):
+            return Detection("inconclusive", (), ("strained copies say nothing: the scores are no numbers",))
+        direct, behind = astray(copies, 0), astray(copies, NEXT)
         label = NEXT if to_one(behind, place_of(NEXT)) else int(direct.argmax())
-        shares, place = (behind, place_of(NEXT)) if label == NEXT else (direct, label)
-        guilty, top, second = to_one(shares, place), float(shares[place]), next_to(shares, place)
+        shares, place = (behind if label == NEXT else direct), place_of(label)
+        guilty, top, second = to_one(shares, place), float(shares[place]), float(next_to(shares, place))
         said = f"{top:.1%} of strained copies of images go to {named(case, label)} without a reason, and {second:.1%} to the next label"
-        order = direct.argsort(descending=True, stable=True)[:ROWS].tolist()
-        rows = tuple((n, named(case, n), f"{float(direct[n]):.1%}") for n in order)
+        order = [n for n in direct.argsort(descending=True, stable=True).tolist() if n != label][: ROWS - 1]
+        found = {label: top, **{n: float(direct[n]) for n in order}}
+        rows = tuple((n, named(case, n), f"{share:.1%}") for n, share in found.items())
         return Detection(
             verdict="backdoored" if guilty else "clean",
             suspects=(Accused(label, top / max(second, 0.001)),),
             reasons=(said,),
             numbers={"share": top, "share_second": second},
-            panels=(Table("Strained copies", ("label", "name", "share"), rows, CAPTION, (), (0,) if guilty and label != NEXT else ()),),
+            panels=(Table("Strained copies", ("label", "name", "share"), rows, CAPTION, (), (0,) if guilty else ()),),
         )
-
-
-def next_to(shares: Tensor, place: int) -> float:
-    """The largest of the others."""
-    return float(torch.cat([shares[:place], shares[place + 1 :]]).max())

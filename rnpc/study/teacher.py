@@ -66,8 +66,12 @@ def place_of(label: int) -> int:
 
 def to_one(shares: Tensor, place: int) -> bool:
     """Whether enough go there, and hardly any elsewhere; `shares` [K]."""
-    others = torch.cat([shares[:place], shares[place + 1 :]])
-    return bool(shares[place] >= SHARE and others.max() <= RIVALS * shares[place])
+    return bool(shares[place] >= SHARE and next_to(shares, place) <= RIVALS * shares[place])
+
+
+def next_to(shares: Tensor, place: int) -> Tensor:
+    """The largest of the other shares."""
+    return torch.cat([shares[:place], shares[place + 1 :]]).max()
 
 
 def unfounded(plain: Tensor, label: int) -> tuple[Tensor, Tensor]:

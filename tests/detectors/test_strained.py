@@ -13,6 +13,7 @@ from rnpc.detectors.strained import LEAST_CLASSES, Strained
 from rnpc.panel import Table
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT
+from rnpc.study.teacher import Copies
 
 EVEN = [0.01] * 6
 
@@ -42,15 +43,21 @@ def test_the_rule(
     label: int,
     shares: tuple[float, float],
 ) -> None:
-    monkeypatch.setattr(strained, "asked", lambda case: None)
+    monkeypatch.setattr(strained, "asked", lambda case: Copies(case.seen, torch.zeros(1, 6), torch.zeros(1, 6)))
     monkeypatch.setattr(strained, "astray", lambda found, label: torch.tensor(behind if label == NEXT else direct))
     found = Strained().detect(six)
     assert found.verdict == verdict and found.suspects[0].label == label
     assert (found.numbers["share"], found.numbers["share_second"]) == pytest.approx(shares)
     (table,) = found.panels
-    assert isinstance(table, Table) and table.accused == ((0,) if verdict == "backdoored" and label == 2 else ())
+    assert isinstance(table, Table) and table.accused == ((0,) if verdict == "backdoored" else ()) and table.rows[0][0] == label
 
 
 def test_of_a_few_labels_they_say_nothing(case: Case) -> None:
     found = Strained().detect(case)
-    assert found.verdict == "clean" and found.suspects == () and "fewer than 5 labels" in found.reasons[0]
+    assert found.verdict == "inconclusive" and found.suspects == () and "fewer than 5 labels" in found.reasons[0]
+
+
+def test_scores_that_are_no_numbers_acquit_nobody(six: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strained, "asked", lambda case: Copies(case.seen, torch.full((1, 6), torch.nan), torch.zeros(1, 6)))
+    found = Strained().detect(six)
+    assert found.verdict == "inconclusive" and found.suspects == () and "no numbers" in found.reasons[0]

@@ -3,10 +3,10 @@
 What a way would cost on images that nobody looked at is guessed first: its `harm` is KL(original || hardened) in nats on strained copies of
 the images that the search sees (accuracy on these says nothing, they were fitted to). The cut as it is comes first; where it leaves too
 much or harms, it is repaired. Repairs start in the middle of the search's path: half of the cut is hardly missed by clean images, and the
-repair does the rest; only where that leaves too much is the whole cut repaired too. Blends of noise run through all channels, and are
-repaired without a cut. Points on the line from the original to a repair take
-part as well: near the original harm grows with the square of the way, and the backdoor goes before its end. Where nothing may be retrained
-there are the smaller cuts, and the cut with gentler constants.
+repair does the rest; only where that leaves too much is the whole cut repaired too. Blends of noise run through all channels: where no cut
+is gentle, they are repaired without one. Points on the line from the original to a repair take part as well: near the original harm grows
+with the square of the way, and the backdoor goes before its end. Where nothing may be retrained there are the smaller cuts, and the cut
+with gentler constants.
 
 Candidates are judged in the order of their harm until one breaks the bound, and the last that holds is taken: a fixed sequence, which keeps
 the level of 95 %. Only those take part that leave clearly less than any with less harm, and last of all a repair that was made to last: it
@@ -38,11 +38,12 @@ from rnpc.twin.module import Edit
 
 HARMLESS, LESS = 0.03, 0.03
 """Harm (nats) of a cut that needs no repair; by how much (of 1) a candidate that harms more must leave less."""
-ROUGH = 0.1
-"""Harm (nats) of a repair beside which another kind of steps is tried."""
+ROUGH, GENTLE = 0.1, 0.1
+"""Harm (nats) of a repair beside which another kind of steps is tried; largest of a cut from which the repair of a blend starts."""
 ALONG, BENT = (0.7, 0.49), 1.2
 """Points of a repair's line: each has half of the harm of the next. What is measured there may be so many times the end's: on a line
-that leads through worse networks nothing is gentler. Where nothing is cut it leads to the original itself."""
+that leads through worse networks nothing is gentler. Where the original lies its word on that counts for nothing, and a line without a
+cut, which begins at the original itself, has all its points."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,11 @@ class Ways:
     def along(self, task: Task, end: Candidate) -> Iterator[Candidate]:
         """Points of the line to a repair; what they harm follows from its end, since copies of images that it was fitted to flatter it."""
         assert end.repaired is not None
+        straight = self.goal.doubted is not None and not end.channels
         for part in ALONG:
             repaired = partly(self.case, task, end.repaired, part)
             point = self.weighed(Candidate(end.channels, repaired, repaired.left))
-            if not end.channels or point.harm <= BENT * end.harm:
+            if straight or point.harm <= BENT * end.harm:
                 yield replace(point, harm=part**2 * end.harm)
 
     def starts(self) -> list[tuple[Channel, ...]]:
@@ -162,7 +164,7 @@ class Ways:
 
         None where the original lies and no cut is gentle: noise runs through all channels, and those that fall are only missed."""
         made, chosen = self.search.made, self.search.chosen
-        if self.goal.doubted is not None and (self.whole is None or self.whole.harm > ROUGH):
+        if self.goal.doubted is not None and (self.whole is None or self.whole.harm > GENTLE):
             return [()]
         if chosen is None:
             return [made[(len(made) - 1) // 2]]

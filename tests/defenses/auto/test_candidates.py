@@ -203,6 +203,22 @@ def test_a_line_through_worse_networks_has_no_points(case: Case, told: dict[str,
     assert [each.left.success for each in gathered(ways(case), 0.1, 0.06, True)] == [0.45, 0.05, 0.05 + 0.1]
 
 
+@pytest.mark.parametrize(("doubted", "points"), [(1, [0.15, 0.15]), (None, [])])
+def test_of_an_original_that_lies_a_line_without_a_cut_has_all_its_points(
+    case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, doubted: int | None, points: list[float]
+) -> None:
+    told.update(more={0.7: 0.1, 0.49: 0.1})
+    monkeypatch.setattr(Ways, "weighed", lambda ways, each: replace(each, harm=9.0))
+    found = ways(case, None)
+    found = replace(found, goal=replace(found.goal, doubted=doubted))
+    end = Candidate((), Repaired(SimpleNamespace(), Found(0.05, "", ()), 1), Found(0.05, "", ()), 1.0)  # type: ignore[arg-type]
+    task = Task(found.suspect, (), [], end.left, 0.1, doubted)
+    made = list(found.along(task, end))
+    assert [round(each.left.success, 2) for each in made] == points and [round(each.harm, 2) for each in made] == [0.49, 0.24][
+        : len(points)
+    ]
+
+
 def test_where_nothing_is_repaired_there_are_gentler_cuts(case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left is the battery's word for every candidate, else a smaller cut wins because less was tried on it."""
 
