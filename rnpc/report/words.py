@@ -3,8 +3,8 @@ take their words from here, and nothing else speaks of a verdict.
 
 What a run came to is read from its document (`Outcome`). A backdoor counts as removed only where the battery of triggers could tell, and
 what it says is left is low: at most the natural level of other labels, never above 15 % of images, whatever that level is, and of no
-single class more than half: an attack may be on the images of one. Nor does it where five images bring most of it back: then it was only
-covered up. The true trigger, where one was given, can only make it worse.
+single class more than half: an attack may be on the images of one. Nor does it where five images bring some of it back, since then it was
+only covered up, or where that could not be measured. The true trigger, where one was given, can only make it worse.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ LIMITS = (
     "Accuracy was measured on the images given. For images unlike these it may differ.",
 )
 AFTERWARDS = "Training the hardened model further may bring a backdoor back: harden again afterwards."
+GONE_AS_WRITTEN = (
+    "As the file was written no trigger that was tried still works, but a little training may bring the backdoor back: do not train it "
+    "further. Better get the model anew from a source that you trust."
+)
 Document = Mapping[str, Any]
 
 
@@ -107,7 +111,7 @@ def outcome_of(document: Document) -> Outcome:
 def judged(left: Mapping[str, Any]) -> Outcome:
     """What the battery says."""
     said = remaining(left, "success") if left.get("told") else Outcome.UNKNOWN
-    return Outcome.WEAKENED if said is Outcome.REMOVED and (narrow(left) > NARROW or relapsed(left)) else said
+    return Outcome.WEAKENED if said is Outcome.REMOVED and (narrow(left) > NARROW or not lasts(left)) else said
 
 
 def remaining(measured: Mapping[str, Any], after: str) -> Outcome:
@@ -187,7 +191,7 @@ def what_is_left(document: Document) -> str:
     known = ", ".join(f"{key}: {percent(left[key])}" for key in ("before", "natural") if left.get(key) is not None)
     said.append(f"The best trigger found afterwards succeeds on {percent(left['success'])} of images{f' ({known})' if known else ''}.")
     said += [f"One still moves {one}: an attack on single classes may work as before." for one in one_class(left)]
-    said += [f"It is easily brought back. {trained_on(left)}"] if relapsed(left) else []
+    said += [] if lasts(left) else [brought_back(left)]
     return " ".join(said)
 
 
@@ -207,7 +211,8 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
         case Outcome.REMOVED:
             return (power, edited(document)), ("That the triggers tried no longer work does not rule out one that was not tried.", *written)
         case Outcome.WEAKENED:
-            return (power, "In the hardened file some triggers still work. " + weak, edited(document)), written
+            advice = GONE_AS_WRITTEN if gone(document) else f"In the hardened file some triggers still work. {weak}"
+            return (power, advice, edited(document)), written
         case Outcome.REMAINS:
             return (power, "The change did not take the backdoor away. " + weak, edited(document)), written
         case Outcome.UNKNOWN:
@@ -230,12 +235,26 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
 
 def afterwards(left: Mapping[str, Any]) -> str:
     """What further training may do, and what it did in this run, where that is not said above."""
-    return AFTERWARDS if left.get("relapse") is None or relapsed(left) else f"{AFTERWARDS} {trained_on(left)}"
+    return f"{AFTERWARDS} {trained_on(left)}" if lasts(left) else AFTERWARDS
 
 
-def relapsed(left: Mapping[str, Any]) -> bool:
-    """Whether five images bring it back."""
-    return float(left.get("relapse") or 0.0) > RELAPSE
+def lasts(left: Mapping[str, Any]) -> bool:
+    """Whether it was measured what five images bring back, and that is little."""
+    return left.get("relapse") is not None and left["relapse"] <= RELAPSE
+
+
+def gone(document: Document) -> bool:
+    """Whether nothing that was tried still works in the file as it was written."""
+    left, attack = document.get("left") or {}, document.get("attack_success") or {}
+    said = (remaining(left, "success"), remaining(attack, "after"))
+    return narrow(left) <= NARROW and said[0] is Outcome.REMOVED and said[1] in (Outcome.REMOVED, Outcome.UNKNOWN)
+
+
+def brought_back(left: Mapping[str, Any]) -> str:
+    """That it is easily brought back, or that this was not measured."""
+    if left.get("relapse") is None:
+        return "How easily it is brought back could not be measured, so nothing better is said."
+    return f"It is easily brought back. {trained_on(left)}"
 
 
 def trained_on(left: Mapping[str, Any]) -> str:

@@ -21,8 +21,8 @@ def found(**more: Any) -> dict[str, Any]:
 
 
 def left(success: float | None, natural: float | None = 0.05, told: bool = True, before: float | None = 0.98) -> dict[str, Any]:
-    """What is left."""
-    return {"left": {"success": success, "before": before, "natural": natural, "told": told, "words": ""}}
+    """What is left, of which training brings nothing back."""
+    return {"left": {"success": success, "before": before, "natural": natural, "told": told, "relapse": 0.0, "words": ""}}
 
 
 def narrow(success: float, one: float) -> dict[str, Any]:
@@ -142,7 +142,6 @@ def test_labels() -> None:
 
 def test_it_says_what_five_images_brought_back() -> None:
     said = left(0.03)
-    assert not any("five images" in line for line in describe(found(**said)).limits)
     said["left"]["relapse"] = 0.09
     assert describe(found(**said)).outcome is Outcome.REMOVED
     assert any("five images" in line and percent(0.09) in line for line in describe(found(**said)).limits)
@@ -150,3 +149,13 @@ def test_it_says_what_five_images_brought_back() -> None:
     words = describe(found(**said))
     assert words.outcome is Outcome.WEAKENED and "easily brought back" in words.done
     assert not any("five images" in line for line in words.limits)
+    assert "do not train it further" in words.means[1] and "some triggers still work" in describe(found(**narrow(0.03, 0.51))).means[1]
+
+
+def test_nothing_is_called_removed_where_training_could_not_tell() -> None:
+    said = left(0.03)
+    said["left"]["relapse"] = None
+    words = describe(found(**said))
+    assert words.outcome is Outcome.WEAKENED and "could not be measured" in words.done and "do not train it further" in words.means[1]
+    assert not any("five images" in line for line in words.limits)
+    assert "some triggers still work" in describe(found(**said, **attack(0.95, 0.66))).means[1]
