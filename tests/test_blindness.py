@@ -84,7 +84,7 @@ def test_nothing_is_loaded_at_run_time() -> None:
 
 def test_a_case_holds_clean_data_and_settings_only() -> None:
     names = {field.name for field in fields(Case)}
-    assert names == {"subject", "learn", "choose", "judge", "rows", "seed", "max_drop", "names", "tell"}
+    assert names == {"subject", "learn", "choose", "judge", "rows", "seed", "max_drop", "strict", "names", "tell"}
 
 
 @pytest.mark.parametrize("name", DEFENSES.names())

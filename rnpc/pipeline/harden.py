@@ -147,12 +147,12 @@ def proved(subject: Subject, inputs: Inputs, settings: Settings) -> float:
 def case_of(subject: Subject, inputs: Inputs, defense: Defense, settings: Settings, data: str | Path | ImageSet) -> Case:
     """The case. Raises Inconclusive, which names the data as the user did."""
     try:
-        case = draw(subject, inputs.images.images, inputs.labels, defense.shares, settings.seed, settings.max_ca_drop)
+        case = draw(subject, inputs.images.images, inputs.labels, defense.shares, settings.seed, settings.max_drop)
     except Inconclusive as error:
         if isinstance(data, ImageSet):
             raise
         raise Inconclusive(error.what, where=str(data), todo=error.todo) from error
-    return replace(case, names=inputs.names or inputs.images.classes)
+    return replace(case, names=inputs.names or inputs.images.classes, strict=settings.max_ca_drop is not None)
 
 
 def decide(case: Case, defense: Defense, detector: Detector | None, force: bool) -> Decision:

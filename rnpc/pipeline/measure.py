@@ -16,6 +16,7 @@ from rnpc.pipeline.inputs import Inputs
 from rnpc.pipeline.settings import Settings
 from rnpc.program import Preprocessing
 from rnpc.runtime import Session, predict
+from rnpc.stats import allowance
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def measure(inputs: Inputs, rows: np.ndarray, output: bytes | None, settings: Se
     scores = inputs.program.signature.output
     session = Session(output, device=settings.device, threads=settings.threads, where="output", scores=scores)
     after = predict(session, inputs.images.images, inputs.pre, rows).argmax(1) == labels
-    check_alike(inputs, rows, session, settings.max_ca_drop)
+    allowed = settings.max_drop if settings.max_ca_drop is not None else allowance(before, settings.max_drop)
+    check_alike(inputs, rows, session, allowed)
     return Measured(before, after, session.provider)
 
 

@@ -16,15 +16,19 @@ from rnpc.plan import Mode
 from rnpc.program import SEEDS
 from rnpc.runtime import THREADS, Device
 
+USUAL = 0.02
+"""Accuracy that may be lost where nobody says how much."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How to harden. `max_ca_drop`: largest accuracy drop, as a share; `force`: act whatever the verdict, which is then null;
+    """How to harden. `max_ca_drop`: largest accuracy drop, as a share; where it is not given `auto` may allow up to twice the usual one
+    (`stats.allowance`); `force`: act whatever the verdict, which is then null;
     `options`: settings of the method by name, the published ones where they are not given; `detector`: another than the method's own;
     `optimize`: where a second file, cleaned up for deployment, is to go (`pipeline.optimise`)."""
 
     method: str = DEFAULT
-    max_ca_drop: float = 0.02
+    max_ca_drop: float | None = None
     seed: int = 0
     device: Device = "auto"
     threads: int = THREADS
@@ -35,12 +39,17 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_ca_drop < 1:
+        if not 0 < self.max_drop < 1:
             raise UsageError(f"{self.max_ca_drop} is no share", where="--max-ca-drop", todo="choose a number between 0 and 1")
         if self.seed not in SEEDS:
             raise UsageError(f"{self.seed} is no seed", where="--seed", todo=f"choose 0 to {SEEDS[-1]}")
         self.defense()
         self.witness()
+
+    @property
+    def max_drop(self) -> float:
+        """The budget of clean accuracy: the one given, or the usual one."""
+        return USUAL if self.max_ca_drop is None else self.max_ca_drop
 
     def defense(self) -> Defense:
         """The method. Raises UsageError for an unknown one, or a setting that it cannot have."""

@@ -13,7 +13,7 @@ import torch
 
 from rnpc.errors import Inconclusive
 from rnpc.stage import Tell, untold
-from rnpc.stats import least_images
+from rnpc.stats import allowance, least_images
 from rnpc.study.subject import Split, Subject, stored
 
 LEAST_LEARN = 50
@@ -31,7 +31,8 @@ class Shares:
 @dataclass(frozen=True)
 class Case:
     """A model under study with clean images. `rows`: which of the defense images each part holds (learn, choose, judge);
-    `max_drop`: the budget of clean accuracy, as a share; `names`: those of the labels, for what is shown."""
+    `max_drop`: the budget of clean accuracy, as a share, and `strict` where the user set it; `names`: those of the labels, for what is
+    shown."""
 
     subject: Subject
     learn: Split
@@ -40,6 +41,7 @@ class Case:
     rows: tuple[np.ndarray, np.ndarray, np.ndarray]
     seed: int = 0
     max_drop: float = 0.02
+    strict: bool = False
     names: tuple[str, ...] | None = None
     tell: Tell = field(default=untold, compare=False)
 
@@ -59,6 +61,10 @@ class Case:
         if self.rows[1] is self.rows[2]:
             return self.choose
         return Split(torch.cat([self.learn.stored, self.choose.stored]), torch.cat([self.learn.labels, self.choose.labels]))
+
+    def allowed(self, before: np.ndarray) -> float:
+        """Drop that the bound may reach on images that the original answers so, 0/1 [n]."""
+        return self.max_drop if self.strict else allowance(before, self.max_drop)
 
     def exact(self) -> Case:
         """The same in float32."""

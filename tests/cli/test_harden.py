@@ -48,7 +48,7 @@ def test_the_document_has_every_field(hardened: Any) -> None:
     assert found["verdict"] == "backdoored" and (found["confidence"] is None or 0 <= found["confidence"] <= 1)
     (target,) = found["target_labels"]
     assert target["index"] == 7 and target["name"] == "7" and 0 <= target["share"] <= 1
-    assert found["settings"]["max_ca_drop"] == 0.02 and found["settings"]["preprocessing"]["sources"]["mean"] == "preprocessor_config.json"
+    assert found["settings"]["max_ca_drop"] is None and found["settings"]["preprocessing"]["sources"]["mean"] == "preprocessor_config.json"
     assert found["threshold"] is None if found["retrained"] else isinstance(found["threshold"], float)
 
 

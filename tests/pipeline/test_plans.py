@@ -43,7 +43,7 @@ def test_silenced_channels_stand_in_rising_order_with_their_constants(program: P
     assert plan is not None and plan.weights is None and plan.silence is not None and plan.silence.mode == "zero"
     assert plan.sites[0].channels == (3, 7) and plan.sites[0].constants() == {3: -1.0, 7: 0.25} and plan.channels == 2
     assert (plan.method, plan.seed, plan.original, plan.data, plan.threshold) == ("fine-pruning", 4, program.sha256, "digest", 1.5)
-    assert plan.settings == {"max_ca_drop": 0.02, "limit": 0.04, "rate": 0.01, "epochs": 3}
+    assert plan.settings == {"max_ca_drop": None, "limit": 0.04, "rate": 0.01, "epochs": 3}
     assert Plan.from_json(plan.to_json()) == plan
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnpc.errors import Inconclusive
-from rnpc.stats import least_images
+from rnpc.stats import allowance, least_images
 from rnpc.study.case import LEAST_LEARN, Case, Shares, draw, parts
 
 
@@ -38,3 +38,8 @@ def test_images_of_one_class_are_inconclusive(case: Case) -> None:
 def test_a_case_knows_which_images_it_judges_by(case: Case) -> None:
     assert [len(rows) for rows in case.rows] == [len(case.learn), len(case.choose), len(case.judge)] == [54, 126, 126]
     assert case.classes == 3 and case.device == "cpu"
+
+
+@pytest.mark.parametrize(("right", "n", "allowed"), [(320, 320, 0.02), (310, 320, 0.02), (256, 320, 0.0368), (160, 320, 0.04), (0, 0, 0.02)])
+def test_what_may_be_lost_where_nobody_set_a_limit(right: int, n: int, allowed: float) -> None:
+    assert allowance(np.arange(n) < right, 0.02) == pytest.approx(allowed, abs=1e-4)

@@ -64,6 +64,17 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What is `taken` (None: nothing), its accuracy drop on the judge images with the bound (the gentlest one's where nothing is), and the
+    limit that the bound was held to."""
+
+    taken: Candidate | None = None
+    drop: float = float("nan")
+    bound: float = float("nan")
+    limit: float = float("nan")
+
+
+@dataclass(frozen=True)
 class Ways:
     """What all candidates are made of: the goal, the finished search, the label for the battery, the probes that worked. `refused` takes
     why a repair could not be made."""
@@ -215,17 +226,17 @@ def in_turn(candidates: Sequence[Candidate]) -> list[Candidate]:
     return found
 
 
-def held(case: Case, candidates: Sequence[Candidate]) -> tuple[Candidate | None, float, float]:
-    """The last candidate in turn before the bound of the drop on the judge images breaks, its drop and bound; None where the first one
-    breaks it, with that one's."""
-    exact = case.exact()
-    best: tuple[Candidate | None, float, float] = (None, float("nan"), float("nan"))
+def held(case: Case, candidates: Sequence[Candidate]) -> Held:
+    """The last candidate in turn before the bound of the drop on the judge images breaks. Where the first one breaks the budget, what the
+    case allows at most counts for all."""
+    exact, best = case.exact(), Held(limit=case.max_drop)
     before = (exact.subject.predict(case.judge) == case.judge.labels).cpu().numpy()
     for candidate in in_turn(candidates):
         drop, bound = drop_bound(before, answers(exact, candidate, case.judge))
-        if bound > case.max_drop:
-            return best if best[0] is not None else (None, drop, bound)
-        best = candidate, drop, bound
+        limit = case.allowed(before) if best.taken is None and bound > case.max_drop else best.limit
+        if bound > limit:
+            return best if best.taken is not None else Held(None, drop, bound, limit)
+        best = Held(candidate, drop, bound, limit)
     return best
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from rnpc.defenses.auto import battery, cut, show
 from rnpc.defenses.auto.battery import Found, Suspect
-from rnpc.defenses.auto.candidates import Candidate, Ways, gathered, held, model_of
+from rnpc.defenses.auto.candidates import Candidate, Held, Ways, gathered, held, model_of
 from rnpc.defenses.base import Defense, Left, Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
 from rnpc.stage import Stage
@@ -102,10 +102,11 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
     there is one."""
     case, search, suspect, worked = ways.case, ways.search, ways.suspect, ways.worked
     ranking, numbers = whole(search), numbers_of(search)
-    taken, drop, bound = held(case, candidates)
+    best = held(case, candidates)
+    taken, drop, bound = best.taken, best.drop, best.bound
     panels, confirmed, label = show.panels(case, search, ranking), cut.confirms(search), suspect.label
     if taken is None:
-        why = refusal(case, label, drop, bound) if candidates else f"no cut for {called(label)} takes most of its trigger's strength away"
+        why = refusal(case, label, best) if candidates else f"no cut for {called(label)} takes most of its trigger's strength away"
         return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
     final, natural = judged(case, suspect, worked, taken, plain)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
@@ -115,7 +116,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
         channels=taken.channels,
         threshold=taken.channels[-1].score if taken.repaired is None else None,
         ranking=ranking,
-        reasons=(*words(left, final), *durable(taken, candidates)),
+        reasons=(*words(left, final), *allowance(case, best), *durable(taken, candidates)),
         numbers=numbers,
         panels=panels,
         left=left,
@@ -126,13 +127,21 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
     return silence if taken.repaired is None else Weights(**vars(silence), tensors=taken.repaired.tunable.tensors())
 
 
-def refusal(case: Case, label: int, drop: float, bound: float) -> str:
+def refusal(case: Case, label: int, best: Held) -> str:
     """Why no candidate is written, with what would allow the gentlest."""
     return (
-        f"no cut or repair for {called(label)} keeps clean accuracy within the budget of {case.max_drop:.1%}: "
-        f"the gentlest loses {drop:.1%} of {len(case.judge)} images that it never saw, which may be {bound:.1%} of all "
-        f"(more images, or --max-ca-drop {np.ceil(200 * bound) / 200:.3g}, can allow it)"
+        f"no cut or repair for {called(label)} keeps clean accuracy within the budget of {best.limit:.1%}: "
+        f"the gentlest loses {best.drop:.1%} of {len(case.judge)} images that it never saw, which may be {best.bound:.1%} of all "
+        f"(more images, or --max-ca-drop {np.ceil(200 * best.bound) / 200:.3g}, can allow it)"
     )
+
+
+def allowance(case: Case, best: Held) -> tuple[str, ...]:
+    """That more than the usual budget was allowed, where it was needed."""
+    if best.bound <= case.max_drop:
+        return ()
+    said = f"accuracy on these {len(case.judge)} images is itself uncertain by {best.limit:.1%}, so its drop was held to that and not"
+    return (f"{said} to {case.max_drop:.1%}: it is {best.drop:.1%}, and may be {best.bound:.1%} (--max-ca-drop sets a limit)",)
 
 
 def called(label: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rnpc.defenses.auto import battery, candidates, cut
 from rnpc.defenses.auto.battery import Found, Suspect
@@ -16,6 +17,7 @@ from rnpc.defenses.auto.cut import Judged, Search
 from rnpc.defenses.auto.repair import Repaired, Task
 from rnpc.errors import InputRefused
 from rnpc.study.case import Case
+from rnpc.study.subject import Split, Subject
 from rnpc.study.surgery import Channel
 
 CHANNELS = tuple(Channel("features", c, 1.0, 0.0) for c in range(8))
@@ -50,9 +52,42 @@ def test_the_last_in_turn_that_holds_is_taken(
         return right
 
     monkeypatch.setattr(candidates, "answers", answers)
-    best, drop, bound = held(case, found)
-    assert best is (None if taken is None else found[taken]) and len(asked) == looks
-    assert (np.isnan(bound) if not found else bound > case.max_drop) if best is None else (drop == 0 and bound <= case.max_drop)
+    case = replace(case, strict=True)
+    best = held(case, found)
+    assert best.taken is (None if taken is None else found[taken]) and len(asked) == looks and best.limit == case.max_drop
+    if best.taken is not None:
+        assert best.drop == 0 and best.bound <= case.max_drop
+    else:
+        assert best.bound > case.max_drop if found else np.isnan(best.bound)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "strict", "lost", "taken"),
+    [
+        (0, False, (0, 9), 0),  # what the budget holds is not left for what only the wider one does
+        (40, False, (0, 9), 0),
+        (40, False, (3, 4), 1),
+        (40, False, (3, 5), 0),
+        (40, True, (3, 4), None),
+        (0, False, (3, 4), None),  # the accuracy is certain
+    ],
+)
+def test_a_weak_model_may_lose_what_its_accuracy_is_uncertain_by(
+    case: Case, monkeypatch: pytest.MonkeyPatch, wrong: int, strict: bool, lost: tuple[int, int], taken: int | None
+) -> None:
+    judge = Split(case.judge.stored[torch.zeros(200, dtype=torch.long)], torch.arange(200))
+    case = replace(case, judge=judge, max_drop=0.0235, strict=strict)
+    right = np.arange(200) >= wrong
+
+    def answers(case: Case, candidate: Candidate, data: object) -> np.ndarray:
+        return np.arange(200) >= wrong + int(candidate.left.worst)
+
+    monkeypatch.setattr(Subject, "predict", lambda subject, data, *_: torch.where(torch.from_numpy(right), data.labels, -1))
+    monkeypatch.setattr(candidates, "answers", answers)
+    found = [candidate(0.01, lost[0], 0.5), candidate(0.1, lost[1], 0.1)]
+    best = held(case, found)
+    assert best.taken is (None if taken is None else found[taken])
+    assert best.limit == pytest.approx(case.allowed(right) if lost[0] and not strict else case.max_drop)
 
 
 def test_those_in_turn_get_worse_for_clean_images_and_better_against_triggers() -> None:
