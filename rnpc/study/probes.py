@@ -32,12 +32,13 @@ MEMBERS = 9973
 @dataclass(frozen=True)
 class Probe:
     """A change to try, and what it is called. `drawn`: it is one of many of its name, drawn by a seed;
-    `another`: not the first of them."""
+    `another`: not the first of them; `louder`: an inverted trigger made stronger than it has to be."""
 
     name: str
     change: Change
     drawn: bool = False
     another: bool = False
+    louder: bool = False
 
 
 def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
@@ -52,6 +53,13 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     for where, spots in places.items():
         found += [Probe(f"{name} at {where}", change) for spot in spots for name, change in squares(shape, spot, device)]
     return [*found, *whole_image(case)]
+
+
+def louder(trigger: Inverted, times: Iterable[int]) -> list[Probe]:
+    """An additive trigger that many times as strong: an attacker's is seldom as weak as one that just works. Where a network only learned
+    to resist the weak one, it answers to these."""
+    changes = ((k, replace(trigger.change, shift=k * trigger.change.shift)) for k in times)
+    return [Probe(f"an inverted {trigger.form} trigger, {k} times as strong", change, louder=True) for k, change in changes]
 
 
 def others(case: Case, worked: Collection[Probe], members: Iterable[int]) -> list[Probe]:

@@ -40,6 +40,8 @@ def test_a_case_knows_which_images_it_judges_by(case: Case) -> None:
     assert case.classes == 3 and case.device == "cpu"
 
 
-@pytest.mark.parametrize(("right", "n", "allowed"), [(320, 320, 0.02), (310, 320, 0.02), (256, 320, 0.0368), (160, 320, 0.04), (0, 0, 0.02)])
+@pytest.mark.parametrize(
+    ("right", "n", "allowed"), [(320, 320, 0.02), (310, 320, 0.02), (256, 320, 0.0368), (160, 320, 0.04), (0, 0, 0.02)]
+)
 def test_what_may_be_lost_where_nobody_set_a_limit(right: int, n: int, allowed: float) -> None:
     assert allowance(np.arange(n) < right, 0.02) == pytest.approx(allowed, abs=1e-4)

@@ -11,7 +11,7 @@ import torch
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import Inverted
-from rnpc.study.probes import SIZES, centre, corners, moved, others, probes, squares, unit_of, whole_image
+from rnpc.study.probes import SIZES, centre, corners, louder, moved, others, probes, squares, unit_of, whole_image
 from rnpc.study.subject import Split
 
 CPU = torch.device("cpu")
@@ -136,3 +136,12 @@ def test_families_grow_with_the_image() -> None:
     assert torch.equal(block[::5, ::5], torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]))
     assert torch.equal(block[4::5, 4::5], block[::5, ::5])
     assert corners(torch.Size((3, 160, 160)))[-1] == (149, 149)
+
+
+def test_louder_triggers_change_as_many_times_as_much() -> None:
+    quiet = Inverted(1, "additive", 0.3, Change(torch.ones(1, 1, 4, 4), torch.full((1, 3, 4, 4), 0.1)))
+    found = louder(quiet, (2, 3))
+    grey = torch.full((2, 3, 4, 4), 0.2)
+    assert [round(float(probe.change(grey).mean()), 4) for probe in found] == [0.4, 0.5]
+    assert all(probe.louder and not probe.another for probe in found) and found[0].name.endswith("2 times as strong")
+    assert float(found[1].change(torch.full((1, 3, 4, 4), 0.9)).max()) == 1.0  # still an image

@@ -3,8 +3,8 @@
 - Fresh strongest triggers, inverted in the hardened model from several starts, in each form in which the label was cheap, at the cost of
   `budgets`: far enough above the backdoor's own price that it answers in full, below that of natural features.
 - Generators, once, in what was taken: where they reach clearly more than other labels' do in the original, that is what is left.
-- The triggers that were found before, as they are and moved; known families of triggers where the inverted one sits (`study.probes`).
-  These count only where they worked in the original: they are looked for, not made.
+- The triggers that were found before, as they are, moved, and (additive ones) louder; known families of triggers where the inverted one
+  sits (`study.probes`). These count only where they worked in the original: they are looked for, not made.
 
 All are learnt on `learn` and counted on other images. The natural level of a form is what the same inversions reach for another label in
 the original; a form in which that is high already can tell nothing, and does not count.
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from rnpc.speed import side_by_side
 from rnpc.study.case import Case
+from rnpc.study.forms.additive import Additive
 from rnpc.study.forms.drawn import BUDGET, Drawn
-from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, reached, strongest, success
-from rnpc.study.probes import Probe, aimed_at, others, probed, probes
+from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert, reached, strongest, success
+from rnpc.study.probes import Probe, aimed_at, louder, others, probed, probes
 from rnpc.study.subject import Split
 from rnpc.twin.module import Edit
 
@@ -36,6 +37,8 @@ WORKED = 0.5
 """Least success in the original of a probe that counts."""
 HIGH = 0.5
 """A form whose natural level is above this hides what is left."""
+LOUDER = (2, 3)
+"""How many times as strong inverted triggers are tried."""
 SHOWN_MEMBERS, OTHER_MEMBERS = range(1, 5), range(5, 9)
 """Members of a family of noise or warps that works which repairs are shown, and those that judge what was taken."""
 SHOWN = 96
@@ -117,6 +120,23 @@ def working(case: Case, suspect: Suspect, members: bool = False) -> list[Probe]:
     return [*found, *at_work(case, suspect, others(case, found, SHOWN_MEMBERS if members else ()))]
 
 
+def amplified(case: Case, suspect: Suspect) -> list[Probe]:
+    """The additive triggers that were found, louder, where the label is cheap in that form: the natural ones of other labels are dearer
+    then, and work louder too."""
+    if Additive.name not in suspect.budgets:
+        return []
+    found = [trigger for trigger in suspect.known if trigger.form == Additive.name]
+    return at_work(case, suspect, [probe for trigger in found for probe in louder(trigger, LOUDER)])
+
+
+def unheard(case: Case, suspect: Suspect) -> list[Probe]:
+    """One more, inverted afresh in the original, louder: no repair is shown it."""
+    if Additive.name not in suspect.budgets or suspect.label == NEXT:
+        return []
+    trigger = invert(case, Aim(suspect.label, Additive.name, case.seed + FINAL), EFFORT)
+    return at_work(case, suspect, louder(trigger, LOUDER[-1:]))
+
+
 def at_work(case: Case, suspect: Suspect, tried: Sequence[Probe]) -> list[Probe]:
     """Those that work in the original."""
     some = case.choose if suspect.label == NEXT else Split(case.learn.stored[:SHOWN], case.learn.labels[:SHOWN])
@@ -143,4 +163,4 @@ def natural(case: Case, suspect: Suspect) -> dict[str, float]:
     return {form: found.get(form, 0.0) for form in suspect.budgets}
 
 
-__all__ = ["HIGH", "OTHER_MEMBERS", "Found", "Suspect", "at_work", "generated", "hardest", "natural", "working"]
+__all__ = ["HIGH", "OTHER_MEMBERS", "Found", "Suspect", "amplified", "at_work", "generated", "hardest", "natural", "unheard", "working"]

@@ -76,13 +76,14 @@ class Held:
 
 @dataclass(frozen=True)
 class Ways:
-    """What all candidates are made of: the goal, the finished search, the label for the battery, the probes that worked. `refused` takes
-    why a repair could not be made."""
+    """What all candidates are made of: the goal, the finished search, the label for the battery, the probes that worked, those that only
+    judge what is taken (`unheard`). `refused` takes why a repair could not be made."""
 
     goal: cut.Goal
     search: cut.Search
     suspect: Suspect
     worked: Sequence[Probe]
+    unheard: Sequence[Probe] = ()
     refused: list[str] = field(default_factory=list)
 
     @property

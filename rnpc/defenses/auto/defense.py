@@ -28,7 +28,7 @@ from rnpc.study.case import Case, Shares
 from rnpc.study.costs import cheapest_other, compared, costs_of
 from rnpc.study.forms.drawn import Drawn
 from rnpc.study.inversion import NEXT
-from rnpc.study.probes import Probe, aimed_at, others
+from rnpc.study.probes import aimed_at, others
 from rnpc.study.surgery import Channel
 
 ABOVE_NEXT = 1.5
@@ -62,6 +62,7 @@ class Auto(Defense):
         suspect = suspect_of(goal, detection)
         worked = battery.working(case, suspect, goal.doubted is not None)
         search = cut.search(replace(goal, worked=tuple(worked)))
+        unheard, worked = battery.unheard(case, suspect), [*worked, *battery.amplified(case, suspect)]
         case.tell(Stage.JUDGE, None, None)
         levels = battery.natural(case, suspect)
         if min(levels.values(), default=0.0) > battery.HIGH:
@@ -74,7 +75,7 @@ class Auto(Defense):
         # Where other labels' inversions go as far as this one's, plain patches that accuse it can still tell: theirs do not.
         suspect, plain = suspect.within(told), max(told.values(), default=detection.rival or 0.0)
         enough = max(min(plain, NATURAL_MOST), cut.FLOOR_NEXT if label == NEXT else cut.FLOOR)
-        ways = Ways(goal, search, suspect, worked)
+        ways = Ways(goal, search, suspect, worked, unheard)
         candidates = gathered(ways, enough, max(min(plain, NATURAL_MOST), SMALL), self.repair)
         outcome = concluded(ways, plain, bool(told) or detection.rival is not None, candidates)
         return replace(outcome, reasons=(*outcome.reasons, *ways.refused))
@@ -108,7 +109,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
     if taken is None:
         why = refusal(case, label, best) if candidates else f"no cut for {called(label)} takes most of its trigger's strength away"
         return Nothing(why=why, numbers=numbers, panels=panels, ranking=ranking, confirmed=confirmed, label=label)
-    final, natural = judged(case, suspect, worked, taken, plain)
+    final, natural = judged(ways, taken, plain)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
     left = Left(final.success, before, natural, tells and before - plain > TOLD, final.narrow)
     numbers |= {"left_before": before, "left_after": final.success, "left_natural": natural, "drop": drop, "drop_bound": bound}
@@ -122,7 +123,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
         left=left,
         confirmed=confirmed,
         label=label,
-        triggers=(*(aimed_at(label, probe) for probe in worked), *suspect.known),
+        triggers=(*(aimed_at(label, probe) for probe in worked if not probe.louder), *suspect.known),
     )
     return silence if taken.repaired is None else Weights(**vars(silence), tensors=taken.repaired.tunable.tensors())
 
@@ -149,12 +150,13 @@ def called(label: int) -> str:
     return "the label after each image's own" if label == NEXT else f"label {label}"
 
 
-def judged(case: Case, suspect: Suspect, worked: Sequence[Probe], candidate: Candidate, plain: float) -> tuple[Found, float]:
+def judged(ways: Ways, candidate: Candidate, plain: float) -> tuple[Found, float]:
     """The battery once more, from other starts, counted on the judge images, with the natural level (`plain`); what generators reach, and
     theirs, where that is more and clearly beyond it."""
+    case, suspect = ways.case, ways.suspect
     hard, edits = model_of(case, candidate)
-    shown = [probe for probe in worked if probe.another]
-    probes = [*worked, *battery.at_work(case, suspect, others(case, shown, battery.OTHER_MEMBERS))]
+    shown = [probe for probe in ways.worked if probe.another]
+    probes = [*ways.worked, *ways.unheard, *battery.at_work(case, suspect, others(case, shown, battery.OTHER_MEMBERS))]
     found = battery.hardest(hard, suspect, edits, case.judge, probes, seed=battery.FINAL)
     if not suspect.other or Drawn.name in suspect.budgets:  # nobody to compare with, or in the battery already
         return found, plain

@@ -84,8 +84,9 @@ def lasting(case: Case, task: Task, repaired: Repaired) -> Repaired | None:
 
 
 def shown(task: Task) -> list[Change]:
-    """What a first course shows: fresh triggers, known ones, and some of the probes; of other members of their families all."""
-    first, others = ([probe.change for probe in task.worked if probe.another is kind] for kind in (False, True))
+    """What a first course shows: fresh triggers, known ones, and some of the probes; of other members of their families, and of louder
+    triggers, all."""
+    first, others = ([probe.change for probe in task.worked if (probe.another or probe.louder) is kind] for kind in (False, True))
     known = [trigger.change for trigger in task.suspect.known]
     return [*fresh(task.left), *known, *first[:: max(1, len(first) // KNOWN)], *others]
 

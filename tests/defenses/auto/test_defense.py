@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from rnpc.defenses.auto import Auto, battery, candidates, cut, defense, repair
 from rnpc.defenses.auto.battery import Found, Suspect
-from rnpc.defenses.auto.candidates import Candidate
+from rnpc.defenses.auto.candidates import Candidate, Ways
 from rnpc.defenses.auto.repair import Repaired
 from rnpc.defenses.base import Nothing, Outcome, Silence, Weights
 from rnpc.detectors.base import Detection
@@ -24,7 +25,9 @@ from rnpc.stage import Stage
 from rnpc.stats import drop_bound
 from rnpc.study import distil, teacher
 from rnpc.study.case import Case
+from rnpc.study.forms import Change
 from rnpc.study.inversion import Effort
+from rnpc.study.probes import Probe
 from rnpc.study.surgery import Channel, edits_of
 
 Seen = Callable[[Case], Detection]
@@ -192,6 +195,11 @@ def test_plain_patches_that_accuse_tell_where_no_form_can(case: Case, seen_by_tr
     assert isinstance(untold, Silence) and not untold.left.told and untold.left.natural == 0.0
 
 
+def ways(case: Case, suspect: Suspect) -> Ways:
+    """Of a search that is not looked at."""
+    return Ways(cut.Goal(case, {}, {}, 1, {}, {}), cut.Search({}, {}), suspect, ())
+
+
 @pytest.mark.parametrize(("drawn", "level", "said"), [(0.9, 0.5, 0.9), (0.9, 0.8, 0.2), (0.45, 0.4, 0.2), (0.15, 0.0, 0.2)])
 def test_generators_have_a_word_in_what_is_left(
     case: Case, monkeypatch: pytest.MonkeyPatch, drawn: float, level: float, said: float
@@ -200,10 +208,20 @@ def test_generators_have_a_word_in_what_is_left(
     monkeypatch.setattr(battery, "hardest", lambda *_, **__: Found(0.2, "a patch", ()))
     monkeypatch.setattr(battery, "generated", lambda *_: (drawn, level))
     whole = candidates.Candidate((Channel("features", 36, 1.0, 0.0),), None, Found(0.2, "a patch", ()))
-    found, natural = defense.judged(case, suspect, [], whole, 0.1)
+    found, natural = defense.judged(ways(case, suspect), whole, 0.1)
     assert found.success == said and (found.worst == defense.DRAWN) == (said == 0.9) and natural == (level if said == 0.9 else 0.1)
     for other in (replace(suspect, other={}), suspect.by_image()):  # nobody to compare with; asked already
-        assert defense.judged(case, other, [], whole, 0.1)[0].success == 0.2
+        assert defense.judged(ways(case, other), whole, 0.1)[0].success == 0.2
+
+
+def test_triggers_that_no_repair_was_shown_judge_what_was_taken(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(battery, "hardest", lambda *args, **_: asked.extend(probe.name for probe in args[4]) or Found(0.2, "a patch", ()))
+    monkeypatch.setattr(battery, "generated", lambda *_: (0.0, 0.0))
+    shown, unheard = (Probe(name, Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 8, 8)), louder=True) for name in ("shown", "unheard"))
+    whole = candidates.Candidate((Channel("features", 36, 1.0, 0.0),), None, Found(0.2, "a patch", ()))
+    defense.judged(replace(ways(case, Suspect(1, (), {}, {"additive": 0})), worked=(shown,), unheard=(unheard,)), whole, 0.1)
+    assert asked == ["shown", "unheard"]
 
 
 def test_a_cut_is_enough_where_the_report_would_call_it_removed() -> None:
