@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rnpc.speed import side_by_side
 from rnpc.study.case import Case
+from rnpc.study.costs import CHEAP
 from rnpc.study.forms.additive import Additive
 from rnpc.study.forms.drawn import BUDGET, Drawn
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert, reached, strongest, success
@@ -37,7 +38,7 @@ WORKED = 0.5
 """Least success in the original of a probe that counts."""
 HIGH = 0.5
 """A form whose natural level is above this hides what is left."""
-LOUDER = (2, 3)
+LOUDER = (2, 4)
 """How many times as strong inverted triggers are tried."""
 SHOWN_MEMBERS, OTHER_MEMBERS = range(1, 5), range(5, 9)
 """Members of a family of noise or warps that works which repairs are shown, and those that judge what was taken."""
@@ -123,15 +124,18 @@ def working(case: Case, suspect: Suspect, members: bool = False) -> list[Probe]:
 def amplified(case: Case, suspect: Suspect) -> list[Probe]:
     """The additive triggers that were found, louder, where the label is cheap in that form: the natural ones of other labels are dearer
     then, and work louder too."""
-    if Additive.name not in suspect.budgets:
-        return []
-    found = [trigger for trigger in suspect.known if trigger.form == Additive.name]
+    found = [trigger for trigger in suspect.known if cheap(suspect, trigger)]
     return at_work(case, suspect, [probe for trigger in found for probe in louder(trigger, LOUDER)])
+
+
+def cheap(suspect: Suspect, trigger: Inverted) -> bool:
+    """Whether an additive trigger costs clearly less than other labels': the budget lies halfway, as a geometric mean."""
+    return trigger.form == Additive.name and trigger.cost**2 <= CHEAP * suspect.budgets.get(Additive.name, 0.0) ** 2
 
 
 def unheard(case: Case, suspect: Suspect) -> list[Probe]:
     """One more, inverted afresh in the original, louder: no repair is shown it."""
-    if Additive.name not in suspect.budgets or suspect.label == NEXT:
+    if suspect.label == NEXT or not any(cheap(suspect, trigger) for trigger in suspect.known):
         return []
     trigger = invert(case, Aim(suspect.label, Additive.name, case.seed + FINAL), EFFORT)
     return at_work(case, suspect, louder(trigger, LOUDER[-1:]))

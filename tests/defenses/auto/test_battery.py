@@ -148,11 +148,13 @@ def test_more_members_of_a_family_of_noise_are_asked_for_where_one_works(case: C
 
 def test_louder_triggers_are_tried_where_the_label_is_cheap_in_that_form(case: Case) -> None:
     known = tuple(invert(case, Aim(1, form, 0), Effort()) for form in BUDGETS)
-    suspect = replace(SUSPECT, known=known)
+    suspect = replace(SUSPECT, known=known, budgets={"additive": 1.2 * known[0].cost, "patch": 6.0})
     found = battery.amplified(case, suspect)
-    assert [probe.name[-17:] for probe in found] == ["2 times as strong", "3 times as strong"] and all(probe.louder for probe in found)
-    assert torch.allclose(found[1].change.shift, 3 * known[0].change.shift)
+    assert [probe.name[-17:] for probe in found] == ["2 times as strong", "4 times as strong"] and all(probe.louder for probe in found)
+    assert torch.allclose(found[1].change.shift, 4 * known[0].change.shift)
     unheard = battery.unheard(case, suspect)
     assert len(unheard) == 1 and not torch.allclose(unheard[0].change.shift, found[1].change.shift)  # no repair is shown it
     assert battery.amplified(case, suspect.within(["patch"])) == battery.unheard(case, suspect.within(["patch"])) == []
     assert battery.unheard(case, replace(suspect, label=NEXT)) == []
+    dear = replace(suspect, budgets={"additive": 1.1 * known[0].cost})
+    assert battery.amplified(case, dear) == battery.unheard(case, dear) == []
