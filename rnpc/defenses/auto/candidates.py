@@ -16,6 +16,7 @@ spends what is left of the budget on the way back to the original's weights, alo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -146,20 +147,28 @@ class Ways:
             yield replace(self.weighed(Candidate(task.channels, made, made.left)), final=True)
 
     def ends(self, task: Task) -> list[Candidate]:
-        """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network."""
+        """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network. Where louder
+        triggers work and these leave too much, one more that is shown them: it harms more."""
         ends, why = list[Candidate](), ""
         for adam in (False, True):
             try:
-                tuned = repair(self.case, task, adam)
+                ends.append(self.end(task, adam))
             except InputRefused as error:  # weights that cannot be tuned, or a network that falls apart
                 why = error.what
                 continue
-            ends.append(self.weighed(Candidate(task.channels, tuned, tuned.left)))
             if ends[-1].harm <= ROUGH:
                 break
         if not ends:  # pruning alone is what there is
             self.refused.append(f"it was not repaired: {why}")
+        elif any(probe.louder for probe in self.worked) and min(end.left.success for end in ends) > task.enough:
+            with suppress(InputRefused):
+                ends.append(self.end(replace(task, aloud=True), False))
         return ends
+
+    def end(self, task: Task, adam: bool) -> Candidate:
+        """One repair. Raises InputRefused where it cannot be made."""
+        tuned = repair(self.case, task, adam)
+        return self.weighed(Candidate(task.channels, tuned, tuned.left))
 
     def along(self, task: Task, end: Candidate) -> Iterator[Candidate]:
         """Points of the line to a repair; what they harm follows from its end, since copies of images that it was fitted to flatter it."""

@@ -43,7 +43,8 @@ class Repaired:
 @dataclass(frozen=True)
 class Task:
     """What a repair starts from: the channels that are cut, the probes that worked in the original, and what the battery found (`left`);
-    `enough`: what may be left; `doubted`: the label of which the original is not believed on made images, if any."""
+    `enough`: what may be left; `doubted`: the label of which the original is not believed on made images, if any; `aloud`: louder triggers
+    are shown, too."""
 
     suspect: Suspect
     channels: tuple[Channel, ...]
@@ -51,6 +52,7 @@ class Task:
     left: Found
     enough: float
     doubted: int | None = None
+    aloud: bool = False
 
 
 def repair(case: Case, task: Task, adam: bool = False) -> Repaired:
@@ -85,8 +87,9 @@ def lasting(case: Case, task: Task, repaired: Repaired) -> Repaired | None:
 
 def shown(task: Task) -> list[Change]:
     """What a first course shows: fresh triggers, known ones, and some of the probes; of other members of their families, and of louder
-    triggers, all."""
-    first, others = ([probe.change for probe in task.worked if (probe.another or probe.louder) is kind] for kind in (False, True))
+    triggers where they are shown, all."""
+    worked = [probe for probe in task.worked if task.aloud or not probe.louder]
+    first, others = ([probe.change for probe in worked if (probe.another or probe.louder) is kind] for kind in (False, True))
     known = [trigger.change for trigger in task.suspect.known]
     return [*fresh(task.left), *known, *first[:: max(1, len(first) // KNOWN)], *others]
 

@@ -17,6 +17,8 @@ from rnpc.defenses.auto.cut import Judged, Search
 from rnpc.defenses.auto.repair import Repaired, Task
 from rnpc.errors import InputRefused
 from rnpc.study.case import Case
+from rnpc.study.forms import Change
+from rnpc.study.probes import Probe
 from rnpc.study.subject import Split, Subject
 from rnpc.study.surgery import Channel
 
@@ -291,3 +293,25 @@ def test_a_cut_that_leaves_most_of_the_strength_is_no_candidate(case: Case, told
     told.update(left=0.6, mended=[0.3, 0.05])
     found = gathered(ways(case), 0.1, 0.06, mended)
     assert [round(each.left.success, 2) for each in found] == ([0.3, 0.05] if mended else [])
+
+
+@pytest.mark.parametrize(
+    ("louder", "mended", "aloud"),
+    [(True, [0.3, 0.05], [False, True]), (True, [0.05], [False]), (False, [0.3, 0.05], [False, False])],
+)
+def test_louder_triggers_are_shown_where_a_repair_without_them_leaves_too_much(
+    case: Case, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, louder: bool, mended: list[float], aloud: list[bool]
+) -> None:
+    told.update(mended=mended)
+    asked, plain = list[bool](), candidates.repair
+
+    def repair(case: Case, task: Task, adam: bool) -> Repaired:
+        asked.append(task.aloud)
+        return plain(case, task, adam)
+
+    monkeypatch.setattr(candidates, "repair", repair)
+    probe = Probe("loud", Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 8, 8)), louder=louder)
+    made = replace(ways(case), worked=[probe])
+    found = gathered(made, 0.1, 0.06, True)
+    assert [each.left.success for each in found[1:]] == mended and found[0].repaired is None
+    assert asked == aloud and told["starts"] == ([2] * len(mended) if louder else [2, 8])

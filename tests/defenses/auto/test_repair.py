@@ -15,6 +15,7 @@ from rnpc.errors import InputRefused
 from rnpc.study import distil
 from rnpc.study.case import Case
 from rnpc.study.inversion import Aim, Effort, Inverted, invert, success
+from rnpc.study.probes import Probe, louder
 from rnpc.study.surgery import Channel
 
 BUDGETS = {"additive": 1.0, "patch": 6.0}
@@ -133,3 +134,12 @@ def test_a_network_that_diverged_is_not_searched(case: Case, monkeypatch: pytest
     monkeypatch.setattr(battery, "hardest", hardest)
     with pytest.raises(InputRefused, match="diverged"):
         repair.repair(case, repair.Task(suspect, (), [], before, 0.05))
+
+
+def test_louder_triggers_are_shown_only_where_that_is_asked_for(case: Case) -> None:
+    suspect, before = suspect_in(case)
+    plain, loud = Probe("plain", suspect.known[0].change), louder(suspect.known[0], (4,))[0]
+    quiet = repair.Task(suspect, (), [plain, loud], before, 0.05)
+    for task, heard in ((quiet, False), (replace(quiet, aloud=True), True)):
+        changes = repair.shown(task)
+        assert any(change is plain.change for change in changes) and any(change is loud.change for change in changes) is heard
