@@ -16,7 +16,6 @@ spends what is left of the budget on the way back to the original's weights, alo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -147,8 +146,18 @@ class Ways:
             yield replace(self.weighed(Candidate(task.channels, made, made.left)), final=True)
 
     def ends(self, task: Task) -> list[Candidate]:
-        """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network. Where louder
-        triggers work and these leave too much, one more that is shown them: it harms more."""
+        """Repairs of a start. Where louder triggers work and these leave half of what is enough or more, others that are shown them: they
+        harm more."""
+        ends, why = self.tuned(task)
+        if not ends:  # pruning alone is what there is
+            self.refused.append(f"it was not repaired: {why}")
+        elif any(probe.louder for probe in self.worked) and min(end.left.success for end in ends) > task.enough / 2:
+            ends += self.tuned(replace(task, aloud=True))[0]
+        return ends
+
+    def tuned(self, task: Task) -> tuple[list[Candidate], str]:
+        """A repair by SGD, and where that harms or falls apart one by Adam: which is gentler differs from network to network. With why one
+        could not be made."""
         ends, why = list[Candidate](), ""
         for adam in (False, True):
             try:
@@ -158,12 +167,7 @@ class Ways:
                 continue
             if ends[-1].harm <= ROUGH:
                 break
-        if not ends:  # pruning alone is what there is
-            self.refused.append(f"it was not repaired: {why}")
-        elif any(probe.louder for probe in self.worked) and min(end.left.success for end in ends) > task.enough:
-            with suppress(InputRefused):
-                ends.append(self.end(replace(task, aloud=True), False))
-        return ends
+        return ends, why
 
     def end(self, task: Task, adam: bool) -> Candidate:
         """One repair. Raises InputRefused where it cannot be made."""
