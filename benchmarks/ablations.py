@@ -82,6 +82,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "guard": put(cut, "spared", lambda subject, order, taken, data: iter(order)),
     "constants": put(cut, "settle", means),
     "probes": put(battery, "working", lambda case, suspect, members: []),
+    "louder": put(battery, "LOUDER", ()),
     "half-start": put(candidates.Ways, "starts", ends),
     "line": put(candidates, "ALONG", ()),
     "second-course": put(repair, "COURSES", repair.COURSES[:1]),

@@ -77,13 +77,15 @@ class Nothing(Outcome):
 class Defense(ABC):
     """Base of all defenses. `needs`: clean data or a training set; `detectors`: those that it
     can follow, where not any; `detector`: the name of the one whose verdict it follows, None for
-    one that acts whatever the verdict (which is null then); `shares`: how it wants the clean images drawn."""
+    one that acts whatever the verdict (which is null then); `shares`: how it wants the clean images drawn; `lenient`: whether it may go
+    beyond the usual accuracy budget on a weak model (`stats.allowance`)."""
 
     name: ClassVar[str] = ""
     needs: ClassVar[Literal["clean data", "training set"]] = "clean data"
     detector: ClassVar[str | None] = None
     detectors: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[Shares] = Shares()
+    lenient: ClassVar[bool] = False
 
     @abstractmethod
     def defend(self, case: Case, detection: Detection | None) -> Outcome:

@@ -152,7 +152,7 @@ def case_of(subject: Subject, inputs: Inputs, defense: Defense, settings: Settin
         if isinstance(data, ImageSet):
             raise
         raise Inconclusive(error.what, where=str(data), todo=error.todo) from error
-    return replace(case, names=inputs.names or inputs.images.classes, strict=settings.max_ca_drop is not None)
+    return replace(case, names=inputs.names or inputs.images.classes, strict=settings.strict)
 
 
 def decide(case: Case, defense: Defense, detector: Detector | None, force: bool) -> Decision:

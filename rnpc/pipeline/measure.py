@@ -16,7 +16,6 @@ from rnpc.pipeline.inputs import Inputs
 from rnpc.pipeline.settings import Settings
 from rnpc.program import Preprocessing
 from rnpc.runtime import Session, predict
-from rnpc.stats import allowance
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ def measure(inputs: Inputs, rows: np.ndarray, output: bytes | None, settings: Se
     scores = inputs.program.signature.output
     session = Session(output, device=settings.device, threads=settings.threads, where="output", scores=scores)
     after = predict(session, inputs.images.images, inputs.pre, rows).argmax(1) == labels
-    allowed = settings.max_drop if settings.max_ca_drop is not None else allowance(before, settings.max_drop)
-    check_alike(inputs, rows, session, allowed)
+    check_alike(inputs, rows, session, settings.allowed(before))
     return Measured(before, after, session.provider)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rnpc.defenses import DEFAULT, DEFENSES
 from rnpc.defenses.base import Defense
 from rnpc.detectors import DETECTORS
@@ -15,6 +17,7 @@ from rnpc.errors import UsageError
 from rnpc.plan import Mode
 from rnpc.program import SEEDS
 from rnpc.runtime import THREADS, Device
+from rnpc.stats import allowance
 
 USUAL = 0.02
 """Accuracy that may be lost where nobody says how much."""
@@ -23,8 +26,8 @@ USUAL = 0.02
 @dataclass(frozen=True)
 class Settings:
     """How to harden. `max_ca_drop`: largest accuracy drop, as a share; where it is not given `auto` may allow up to twice the usual one
-    (`stats.allowance`); `force`: act whatever the verdict, which is then null;
-    `options`: settings of the method by name, the published ones where they are not given; `detector`: another than the method's own;
+    (`stats.allowance`); `force`: act whatever the verdict, which is then null; `options`: settings of the method by name, the published
+    ones where they are not given; `detector`: another than the method's own;
     `optimize`: where a second file, cleaned up for deployment, is to go (`pipeline.optimise`)."""
 
     method: str = DEFAULT
@@ -50,6 +53,15 @@ class Settings:
     def max_drop(self) -> float:
         """The budget of clean accuracy: the one given, or the usual one."""
         return USUAL if self.max_ca_drop is None else self.max_ca_drop
+
+    @property
+    def strict(self) -> bool:
+        """Whether the budget stands: the user set it, or the method never goes beyond it."""
+        return self.max_ca_drop is not None or not DEFENSES.kind(self.method).lenient
+
+    def allowed(self, before: np.ndarray) -> float:
+        """Accuracy drop that a run may come to on images that the original answers so, 0/1 [n]."""
+        return self.max_drop if self.strict else allowance(before, self.max_drop)
 
     def defense(self) -> Defense:
         """The method. Raises UsageError for an unknown one, or a setting that it cannot have."""

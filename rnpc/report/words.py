@@ -34,8 +34,9 @@ LIMITS = (
 )
 AFTERWARDS = "Training the hardened model further may bring a backdoor back: harden again afterwards."
 GONE_AS_WRITTEN = (
-    "As the file was written no trigger that was tried still works, but a little training may bring the backdoor back: do not train it "
-    "further. Better get the model anew from a source that you trust."
+    "As the file was written no trigger that was tried still works, but a little training may bring the backdoor back: it may be covered "
+    "rather than gone, and answer to the attacker's own. Do not deploy this model, nor the hardened file, and do not train it further. Get "
+    "it anew from a source that you trust."
 )
 Document = Mapping[str, Any]
 

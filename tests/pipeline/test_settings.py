@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rnpc.errors import UsageError
@@ -40,3 +41,8 @@ def test_options_reach_the_method() -> None:
 def test_what_cannot_be_is_refused_at_once(given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Settings(**given)
+
+
+@pytest.mark.parametrize(("given", "allowed"), [({}, 0.04), ({"max_ca_drop": 0.02}, 0.02), ({"method": "ft-sam"}, 0.02)])
+def test_only_auto_goes_beyond_a_budget_that_nobody_set(given: dict[str, Any], allowed: float) -> None:
+    assert Settings(**given).allowed(np.arange(320) < 160) == allowed

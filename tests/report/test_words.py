@@ -149,7 +149,11 @@ def test_it_says_what_five_images_brought_back() -> None:
     words = describe(found(**said))
     assert words.outcome is Outcome.WEAKENED and "easily brought back" in words.done
     assert not any("five images" in line for line in words.limits)
-    assert "do not train it further" in words.means[1] and "some triggers still work" in describe(found(**narrow(0.03, 0.51))).means[1]
+    assert (
+        "Do not deploy" in words.means[1]
+        and "do not train it further" in words.means[1]
+        and "some triggers still work" in describe(found(**narrow(0.03, 0.51))).means[1]
+    )
 
 
 def test_nothing_is_called_removed_where_training_could_not_tell() -> None:

@@ -129,13 +129,16 @@ def amplified(case: Case, suspect: Suspect) -> list[Probe]:
 
 
 def cheap(suspect: Suspect, trigger: Inverted) -> bool:
-    """Whether an additive trigger costs clearly less than other labels': the budget lies halfway, as a geometric mean."""
-    return trigger.form == Additive.name and trigger.cost**2 <= CHEAP * suspect.budgets.get(Additive.name, 0.0) ** 2
+    """Whether an additive trigger costs clearly less than other labels': the budget lies halfway, as a geometric mean. Nobody can be
+    compared with the label after each image's own."""
+    return (
+        suspect.label != NEXT and trigger.form == Additive.name and trigger.cost**2 <= CHEAP * suspect.budgets.get(Additive.name, 0.0) ** 2
+    )
 
 
 def unheard(case: Case, suspect: Suspect) -> list[Probe]:
     """One more, inverted afresh in the original, louder: no repair is shown it."""
-    if suspect.label == NEXT or not any(cheap(suspect, trigger) for trigger in suspect.known):
+    if not any(cheap(suspect, trigger) for trigger in suspect.known):
         return []
     trigger = invert(case, Aim(suspect.label, Additive.name, case.seed + FINAL), EFFORT)
     return at_work(case, suspect, louder(trigger, LOUDER[-1:]))

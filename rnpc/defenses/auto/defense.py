@@ -51,6 +51,7 @@ class Auto(Defense):
     detector: ClassVar[str | None] = "witnesses"
     detectors: ClassVar[tuple[str, ...]] = ("witnesses", "triggers")
     shares: ClassVar[Shares] = Shares(learn=0.22, choose=0.14)
+    lenient: ClassVar[bool] = True
     effort: str = field(default="standard", metadata={"help": "how hard it looks: quick, standard, thorough"})
     repair: bool = field(default=True, metadata={"help": "repair what pruning leaves by retraining"})
 
@@ -117,7 +118,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
         channels=taken.channels,
         threshold=taken.channels[-1].score if taken.repaired is None else None,
         ranking=ranking,
-        reasons=(*words(left, final), *allowance(case, best), *durable(taken, candidates)),
+        reasons=(*words(left, final), *beyond_budget(case, best), *durable(taken, candidates)),
         numbers=numbers,
         panels=panels,
         left=left,
@@ -137,7 +138,7 @@ def refusal(case: Case, label: int, best: Held) -> str:
     )
 
 
-def allowance(case: Case, best: Held) -> tuple[str, ...]:
+def beyond_budget(case: Case, best: Held) -> tuple[str, ...]:
     """That more than the usual budget was allowed, where it was needed."""
     if best.bound <= case.max_drop:
         return ()

@@ -155,6 +155,6 @@ def test_louder_triggers_are_tried_where_the_label_is_cheap_in_that_form(case: C
     unheard = battery.unheard(case, suspect)
     assert len(unheard) == 1 and not torch.allclose(unheard[0].change.shift, found[1].change.shift)  # no repair is shown it
     assert battery.amplified(case, suspect.within(["patch"])) == battery.unheard(case, suspect.within(["patch"])) == []
-    assert battery.unheard(case, replace(suspect, label=NEXT)) == []
+    assert battery.amplified(case, replace(suspect, label=NEXT)) == battery.unheard(case, replace(suspect, label=NEXT)) == []
     dear = replace(suspect, budgets={"additive": 1.1 * known[0].cost})
     assert battery.amplified(case, dear) == battery.unheard(case, dear) == []
