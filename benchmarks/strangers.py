@@ -87,7 +87,7 @@ def parse() -> argparse.Namespace:
 
 
 def described(folder: Path, form: str | None = None) -> Model | None:
-    """What a folder says of its model; None where it holds none."""
+    """What a folder says of its model; None where it holds none, or a victim that is not measured yet."""
     path = next((folder / name for name in ([form] if form else ["model.onnx", "folded.onnx"]) if (folder / name).is_file()), None)
     if path is None:
         return None
@@ -95,6 +95,8 @@ def described(folder: Path, form: str | None = None) -> Model | None:
         dataset, _, target = (folder / "what").read_text().split("\n")[0].split()[:3]
         return Model(folder.name, path, dataset, None if target == "-" else target if target == "next" else int(target))
     if (folder / "spec.json").is_file():
+        if not (folder / "measured.json").is_file():
+            return None
         spec = json.loads((folder / "spec.json").read_text())
         name = f"{spec['dataset']}-{spec['arch']}-{spec['attack']}-{spec['seed']}"
         source = json.loads((folder / "measured.json").read_text())["attack"].get("source")

@@ -3,7 +3,7 @@
 A model stands out by the largest of three numbers: what its cheapest label's triggers save against the next label's (1 - ratio), and by how
 much patches and generators reach their first label more often than the next one. `SOUND` has that number of sound models, so that for one
 more of their kind the share (1 + how many stood out as much) / (1 + how many there are) is a p-value. None was left out because of its
-number; four of them had a part in limits of decisions 21 and 22 (docs/results/judge.md). A run that convicts early has asked fewer
+number; four of them had a part in limits of decisions 21 and 22 (docs/results/judge-earlier.md). A run that convicts early has asked fewer
 witnesses, and stands out by less than it might.
 """
 

@@ -136,7 +136,7 @@ def prepare(program: Program, pre: Preprocessing, device: str) -> Subject:
 
 def stored(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """uint8 [n, C, H, W] of uint8 images [n, H, W, C]."""
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+    return torch.from_numpy(np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"])).to(device)
 
 
 def as_float(pixels: Tensor) -> Tensor:

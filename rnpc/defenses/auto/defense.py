@@ -105,7 +105,8 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
     case, search, suspect, worked = ways.case, ways.search, ways.suspect, ways.worked
     ranking, numbers = whole(search), numbers_of(search)
     best = held(case, candidates)
-    taken, drop, bound = best.taken, best.drop, best.bound
+    taken = best.taken
+    numbers |= {"drop": best.drop, "drop_bound": best.bound, "drop_limit": best.limit} if candidates else {}
     panels, confirmed, label = show.panels(case, search, ranking), cut.confirms(search), suspect.label
     if taken is None:
         why = refusal(case, label, best) if candidates else f"no cut for {called(label)} takes most of its trigger's strength away"
@@ -113,7 +114,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
     final, natural = judged(ways, taken, plain)
     before = battery.hardest(case, suspect, {}, case.judge, worked).success
     left = Left(final.success, before, natural, tells and before - plain > TOLD, final.narrow)
-    numbers |= {"left_before": before, "left_after": final.success, "left_natural": natural, "drop": drop, "drop_bound": bound}
+    numbers |= {"left_before": before, "left_after": final.success, "left_natural": natural}
     silence = Silence(
         channels=taken.channels,
         threshold=taken.channels[-1].score if taken.repaired is None else None,

@@ -70,7 +70,7 @@ def test_the_planted_backdoor_is_cut(case: Case, pruned: Outcome) -> None:
     before = case.subject.predict(case.judge) == case.judge.labels
     after = case.subject.predict(case.judge, edits_of(case.subject, found.channels)) == case.judge.labels
     drop, bound = drop_bound(before.numpy(), after.numpy())
-    assert (found.numbers["drop"], found.numbers["drop_bound"]) == (drop, bound) and bound <= case.max_drop
+    assert (found.numbers["drop"], found.numbers["drop_bound"]) == (drop, bound) and bound <= found.numbers["drop_limit"] == case.max_drop
     assert found.left.told and found.left.before == 1.0 and found.left.success is not None and found.left.success < 0.4
     assert found.numbers["strongest_additive_after"] < found.numbers["strongest_additive_before"]
     assert "100% of images apart to the label before" in found.reasons[0] and len(found.panels) == 3
