@@ -33,6 +33,7 @@ LIMITS = (
     "Accuracy was measured on the images given. For images unlike these it may differ.",
 )
 AFTERWARDS = "Training the hardened model further may bring a backdoor back: harden again afterwards."
+OWN = "The attacker's own trigger may come back where these do not."
 GONE_AS_WRITTEN = (
     "As the file was written no trigger that was tried still works, but a little training may bring the backdoor back: it may be covered "
     "rather than gone, and answer to the attacker's own. Do not deploy this model, nor the hardened file, and do not train it further. Get "
@@ -236,7 +237,7 @@ def meaning(document: Document, outcome: Outcome) -> tuple[tuple[str, ...], tupl
 
 def afterwards(left: Mapping[str, Any]) -> str:
     """What further training may do, and what it did in this run, where that is not said above."""
-    return f"{AFTERWARDS} {trained_on(left)}" if lasts(left) else AFTERWARDS
+    return f"{AFTERWARDS} {trained_on(left)} {OWN}" if lasts(left) else AFTERWARDS
 
 
 def lasts(left: Mapping[str, Any]) -> bool:

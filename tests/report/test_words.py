@@ -144,7 +144,8 @@ def test_it_says_what_five_images_brought_back() -> None:
     said = left(0.03)
     said["left"]["relapse"] = 0.09
     assert describe(found(**said)).outcome is Outcome.REMOVED
-    assert any("five images" in line and percent(0.09) in line for line in describe(found(**said)).limits)
+    said_of = next(line for line in describe(found(**said)).limits if "five images" in line)
+    assert percent(0.09) in said_of and "attacker's own" in said_of
     said["left"]["relapse"] = 0.11
     words = describe(found(**said))
     assert words.outcome is Outcome.WEAKENED and "easily brought back" in words.done
