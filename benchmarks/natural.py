@@ -1,11 +1,11 @@
 """What the trigger of each victim does in sound models of the same data set: how much of its success is a backdoor's.
 
-    python benchmarks/natural.py FOLDER [MORE ...] --data-root DATA [--images 4000]
+    python benchmarks/natural.py FOLDER [MORE ...] --data-root DATA [--images 4000] [--names NAME ...]
 
 Each FOLDER holds folders of victims (`rnpc attack`, `rnpc bench`) or of models as strangers.py takes them; the sound ones among them are
-asked. A row is a victim: its ASR, and how far its trigger goes in the sound models, in percent of the first test images of other classes
-(of its source class where the attack has one), in onnxruntime. A trigger that works as well in a model that nobody poisoned is no
-evidence of a backdoor, and no detector can be blamed for not seeing one.
+asked. A row is a victim: its ASR, and how far its trigger goes in the sound models, in percent of test images of other classes (of its
+source class where the attack has one), drawn by a fixed seed and as many as --images at most, in onnxruntime. A trigger that works as
+well in a model that nobody poisoned is no evidence of a backdoor, and no detector can be blamed for not seeing one.
 """
 
 from __future__ import annotations

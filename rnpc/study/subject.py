@@ -135,7 +135,7 @@ def prepare(program: Program, pre: Preprocessing, device: str) -> Subject:
 
 
 def stored(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 [n, C, H, W] of uint8 images [n, H, W, C]."""
+    """uint8 [n, C, H, W] of uint8 images [n, H, W, C]; a copy where these cannot be written to, which torch would warn of."""
     return torch.from_numpy(np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"])).to(device)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from rnpc.program import Preprocessing
 from rnpc.study.case import Case
-from rnpc.study.subject import AREA, Subject
+from rnpc.study.subject import AREA, Subject, stored
 
 
 def test_normalise_follows_the_preprocessing(subject: Subject) -> None:
@@ -37,3 +38,12 @@ def test_images_are_stored_as_bytes_and_worked_on_as_shares(case: Case) -> None:
 def test_scores_do_not_depend_on_the_batch(case: Case) -> None:
     whole = case.subject.logits(case.judge.pixels())
     assert torch.allclose(case.subject.scores(case.judge), whole, atol=1e-5)
+
+
+def test_images_that_cannot_be_written_to_are_copied() -> None:
+    """As of a file's bytes: torch warns of sharing such memory, and warnings are errors here."""
+    images = np.frombuffer(bytes(range(32)), np.uint8).reshape(2, 4, 4, 1)
+    found = stored(images)
+    assert found.shape == (2, 1, 4, 4) and np.array_equal(found[:, 0].numpy(), images[..., 0])
+    found[0] = 0
+    assert images[0, 3, 3, 0] == 15

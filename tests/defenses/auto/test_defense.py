@@ -104,6 +104,7 @@ def test_where_the_bound_cannot_be_held_nothing_is_done(case: Case, seen_by_trig
         and "for label 1 keeps clean accuracy within the budget of 2.0%: the gentlest loses 0.0% of 126 images" in found.why
     )
     assert len(found.ranking) == 40 and found.panels and found.label == 1
+    assert found.numbers["drop"] == 0.0 and found.numbers["drop_bound"] > found.numbers["drop_limit"] == 0.02
 
 
 def test_where_no_cut_helps_the_model_itself_is_repaired(case: Case, seen_by_triggers: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
