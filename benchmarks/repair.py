@@ -48,14 +48,14 @@ def main() -> None:
         print(f"| {name} | {one:.3f} | {two:.3f} | {two / one:.2f} | {'yes' if same else 'no'} |", flush=True)
 
 
-def drawn(model: Path, dataset: str, data_root: Path | None) -> Case:
+def drawn(model: Path, dataset: str, data_root: Path | None, seed: int = SEED) -> Case:
     """The model's case, drawn as `auto` draws it."""
     data = datasets.load(dataset, data_root)
-    rows = np.random.default_rng(SEED).permutation(len(data.train_labels))[:IMAGES]
+    rows = np.random.default_rng(seed).permutation(len(data.train_labels))[:IMAGES]
     images, labels = data.train_images[rows], data.train_labels[rows].astype(np.int64)
     exact = studied(model, model.parent, api.as_images(images, labels))
     subject = replace(exact, fast=speed.precision("cpu") == "bf16")
-    return cases.draw(subject, images, labels, Auto.shares, SEED, max_drop=0.02)
+    return cases.draw(subject, images, labels, Auto.shares, seed, max_drop=0.02)
 
 
 def timed(case: Case, lasting: bool, steps: int, threads: int) -> tuple[float, Tunable]:

@@ -21,24 +21,33 @@ from rnpc.study.surgery import Channel
 
 
 @dataclass(frozen=True)
+class Relapse:
+    """How easily it comes back: the largest `share` of images that a known trigger moves once the written file was trained on, its
+    one-sided upper 95 % `bound`, and which trigger that is (`by`)."""
+
+    share: float
+    bound: float
+    by: str
+
+
+@dataclass(frozen=True)
 class Left:
     """What the judge says of the trigger after the cut: success of the strongest one `before` and after (`success`), the `natural` level
     that another label's reaches, and whether it can be told at all. `narrow`: the class of images that some trigger still moves most, and
-    the share of it; None where no class has images enough. `relapse`: mean success of triggers once the file was trained on five
-    images with one; None where that was not tried."""
+    the share of it; None where no class has images enough. `relapse`: None where that was not, or could not be, tried."""
 
     success: float | None = None
     before: float | None = None
     natural: float | None = None
     told: bool = False
     narrow: tuple[int, float] | None = None
-    relapse: float | None = None
+    relapse: Relapse | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What all outcomes have. `ranking`: all channels in the order in which they would fall; `confirmed`: whether what was taken away
-    speaks for a backdoor, where the detection left a doubt; `triggers`: what worked in the original, made or known."""
+    speaks for a backdoor, where the detection left a doubt; `triggers`: the label's, inverted in the original."""
 
     ranking: tuple[Channel, ...] = ()
     reasons: tuple[str, ...] = ()

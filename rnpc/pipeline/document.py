@@ -90,9 +90,11 @@ def evidence_of(run: Hardened) -> dict[str, float | None]:
 
 def left_of(left: Left) -> dict[str, Any]:
     """What the judge says is left of the trigger."""
-    values = {"before": left.before, "success": left.success, "natural": left.natural, "relapse": left.relapse}
+    share, bound, by = (None, None, None) if left.relapse is None else (left.relapse.share, left.relapse.bound, left.relapse.by)
+    values = {"before": left.before, "success": left.success, "natural": left.natural, "relapse": share, "relapse_bound": bound}
     narrow = None if left.narrow is None else {"class": left.narrow[0], "success": round(left.narrow[1], 6)}
-    return {**{key: None if value is None else round(value, 6) for key, value in values.items()}, "told": left.told, "narrow": narrow}
+    rounded = {key: None if value is None else round(value, 6) for key, value in values.items()}
+    return {**rounded, "relapse_by": by, "told": left.told, "narrow": narrow}
 
 
 def settings_of(run: Hardened) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from rnpc.study.subject import Subject, prepare, stored
 BATCH = 16
 """Images of the step that is timed."""
 REPEATS = 3
-REMOVAL = 293_000
+REMOVAL = 330_000
 """Images that rank, cut, battery, repair and relapse take, forward and backward, whatever the number of labels; what goes forward only is
 in it."""
 OTHERWISE = 72_000

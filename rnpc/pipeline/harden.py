@@ -181,9 +181,9 @@ def output_of(program: Program, decision: Decision, edited: bytes | None) -> byt
 def tried_again(decision: Decision, program: Program, output: bytes | None, case: Case) -> Decision:
     """With how easily the backdoor comes back in the written file, where there is one and a trigger was found."""
     outcome = decision.outcome
-    if output is None or not outcome.triggers or decision.finding.verdict != "backdoored":
+    if output is None or outcome.label is None or not outcome.triggers or decision.finding.verdict != "backdoored":
         return decision
-    found = relapse(program, output, case, outcome.triggers)
+    found = relapse(program, output, case, outcome.label, outcome.triggers)
     return replace(decision, outcome=replace(outcome, left=replace(outcome.left, relapse=found)))
 
 

@@ -23,7 +23,7 @@ HIGH = 0.15
 NARROW = 0.5
 """Above this share of one class's images nothing is called removed. Other labels' natural triggers move most of some class too."""
 RELAPSE = 0.1
-"""Above this share of images, after five with a trigger were trained on, nothing is called removed."""
+"""Above this bound of the share of images that some trigger moves after training, nothing is called removed."""
 NOTABLE = 0.1
 """A change that takes less than this from the success of triggers did not weaken the backdoor."""
 
@@ -78,9 +78,9 @@ class Words:
 def describe(document: Document) -> Words:
     """Words for a document of schema rnpc.harden/1; `verdict` null means that the change was forced.
 
-    Where present it reads `left` (success, before, natural, relapse: shares or null; told; narrow: class and success, or null; words),
-    `unseen` (lines), `attack_success` (before, after: of the true trigger), `retrained` (how many tensors got new weights) and `why` (why
-    nothing was done).
+    Where present it reads `left` (success, before, natural, relapse, relapse_bound: shares or null; relapse_by; told; narrow: class and
+    success, or null; words), `unseen` (lines), `attack_success` (before, after: of the true trigger), `retrained` (how many tensors got
+    new weights) and `why` (why nothing was done).
     """
     outcome = outcome_of(document)
     verb = "retrained" if tuned(document) else "pruned"
@@ -241,8 +241,8 @@ def afterwards(left: Mapping[str, Any]) -> str:
 
 
 def lasts(left: Mapping[str, Any]) -> bool:
-    """Whether it was measured what five images bring back, and that is little."""
-    return left.get("relapse") is not None and left["relapse"] <= RELAPSE
+    """Whether it was measured what training brings back, and that is little."""
+    return left.get("relapse_bound") is not None and left["relapse_bound"] <= RELAPSE
 
 
 def gone(document: Document) -> bool:
@@ -254,14 +254,16 @@ def gone(document: Document) -> bool:
 
 def brought_back(left: Mapping[str, Any]) -> str:
     """That it is easily brought back, or that this was not measured."""
-    if left.get("relapse") is None:
-        return "How easily it is brought back could not be measured, so nothing better is said."
-    return f"It is easily brought back. {trained_on(left)}"
+    if left.get("relapse_bound") is None:
+        return "How easily it is brought back was not, or could not be, measured, so nothing better is said."
+    return f"It may be brought back. {trained_on(left)}"
 
 
 def trained_on(left: Mapping[str, Any]) -> str:
-    """What five images brought back."""
-    return f"After training on five images with a trigger it worked on {percent(left['relapse'])} of images, on average over several."
+    """What training brought back."""
+    share, bound = percent(left["relapse"]), percent(left["relapse_bound"])
+    by = left["relapse_by"]
+    return f"After training on the same images the known trigger that came back furthest moved {share} of them (at most {bound}): {by}."
 
 
 def edited(document: Document) -> str:

@@ -2,14 +2,16 @@
 
 Squares, checkers and single pixels of several sizes and colours at the centre of the inverted patch and in the corners; blends with noise;
 sinusoids; smooth warps. They are tried as they are, nothing is fitted, so that they cost forward passes only. They are surrogates of the
-study's own: no attack of the bench is imported, and none of the settings here was taken from a victim.
+study's own: no attack of the bench is imported, and none of the settings here was taken from a victim. Squares of noise (`noisy`) are kept
+for what comes back: no repair is shown one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,11 +24,13 @@ from rnpc.study.inversion import Inverted, success
 from rnpc.study.subject import Split
 from rnpc.twin.module import Edit
 
-SIZES, SIDE = (1, 2, 3, 4, 5, 7), 32
+SIZES, NOISY, SIDE = (1, 2, 3, 4, 5, 7), (3, 5, 7, 9), 32
 BLENDS, WAVES, WARPS = (0.1, 0.2, 0.3), (0.06, 0.12), (0.5, 1.0, 1.5)
 """Shares of noise; amplitudes of a sinusoid; root mean squares of a warp in pixels."""
 MEMBERS = 9973
 """Between the seeds of a family's members."""
+Family = Callable[[torch.Size, tuple[int, int], torch.device], Iterator[tuple[str, Change]]]
+"""Changes [1, C, H, W] about a spot (row, column) of images [C, H, W], with their names."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,25 @@ class Probe:
 
 def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     """All probes for a label whose triggers are `known`."""
-    shape, device = case.learn.shape, case.subject.device
     patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
     found = [Probe(f"found {trigger.form}", trigger.change) for trigger in known if trigger.label == label]
     for trigger in patches:
-        steps = [step * unit_of(*shape[1:]) for step in (-2, 0, 2)]
+        steps = [step * unit_of(*case.learn.shape[1:]) for step in (-2, 0, 2)]
         found += [Probe("found patch, moved", moved(trigger.change, dy, dx)) for dy in steps for dx in steps if dy or dx]
-    places = {"corner": corners(shape), "centre of the patch": [centre(trigger) for trigger in patches]}
-    for where, spots in places.items():
-        found += [Probe(f"{name} at {where}", change) for spot in spots for name, change in squares(shape, spot, device)]
-    return [*found, *whole_image(case)]
+    return [*found, *placed(case, patches, squares), *whole_image(case)]
+
+
+def unshown(case: Case, label: int, known: Sequence[Inverted]) -> list[Probe]:
+    """Known families, and squares of noise: nothing that was inverted."""
+    patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
+    return [*placed(case, patches, squares), *placed(case, patches, partial(noisy, seed=case.seed)), *whole_image(case)]
+
+
+def placed(case: Case, patches: Sequence[Inverted], family: Family) -> list[Probe]:
+    """A family in the corners and at the centres of patches."""
+    places = {"corner": corners(case.learn.shape), "centre of the patch": [centre(trigger) for trigger in patches]}
+    each = [(where, family(case.learn.shape, spot, case.subject.device)) for where, spots in places.items() for spot in spots]
+    return [Probe(f"{name} at {where}", change) for where, members in each for name, change in members]
 
 
 def louder(trigger: Inverted, times: Iterable[int]) -> list[Probe]:
@@ -100,9 +113,7 @@ def squares(shape: torch.Size, spot: tuple[int, int], device: torch.device) -> I
     channels, height, width = shape
     cell = unit_of(height, width)
     for size in (cell * part for part in SIZES):
-        top, left = (min(max(place - size // 2, 0), max(side - size, 0)) for place, side in zip(spot, (height, width), strict=True))
-        mask = torch.zeros(1, 1, height, width, device=device)
-        mask[..., top : top + size, left : left + size] = 1.0
+        mask, top, left = square(shape, spot, size, device)
         board = torch.zeros_like(mask)
         board[..., top : top + size, left : left + size] = checkered(size, device, cell)[: height - top, : width - left]
         for name, pattern in (("white", mask), ("black", torch.zeros_like(mask)), ("checker", board)):
@@ -110,6 +121,27 @@ def squares(shape: torch.Size, spot: tuple[int, int], device: torch.device) -> I
         if channels == 3:
             for name, colour in (("yellow", (1.0, 1.0, 0.0)), ("red", (1.0, 0.0, 0.0)), ("blue", (0.0, 0.0, 1.0))):
                 yield f"{name} {size} x {size}", Change(1 - mask, mask * torch.tensor(colour, device=device).view(1, 3, 1, 1))
+
+
+def noisy(shape: torch.Size, spot: tuple[int, int], device: torch.device, seed: int) -> Iterator[tuple[str, Change]]:
+    """Blocks of noise of all sizes about a spot: a colour a pixel, a colour for two by two, each channel on or off."""
+    channels, height, width = shape
+    generator, cell = torch.Generator().manual_seed(seed), unit_of(height, width)
+    for size in (cell * part for part in NOISY):
+        mask, _, _ = square(shape, spot, size, device)
+        for name, side in (("noise", cell), ("coarse noise", 2 * cell), ("binary noise", cell)):
+            small = torch.rand(1, channels, math.ceil(height / side), math.ceil(width / side), generator=generator)
+            pattern = small.repeat_interleave(side, 2).repeat_interleave(side, 3)[..., :height, :width].to(device)
+            yield f"{name} {size} x {size}", Change(1 - mask, mask * (pattern.round() if name.startswith("binary") else pattern))
+
+
+def square(shape: torch.Size, spot: tuple[int, int], size: int, device: torch.device) -> tuple[Tensor, int, int]:
+    """A mask [1, 1, H, W], one in a square about a spot or as near to it as it fits, and its first row and column."""
+    _, height, width = shape
+    top, left = (min(max(place - size // 2, 0), max(side - size, 0)) for place, side in zip(spot, (height, width), strict=True))
+    mask = torch.zeros(1, 1, height, width, device=device)
+    mask[..., top : top + size, left : left + size] = 1.0
+    return mask, top, left
 
 
 def unit_of(height: int, width: int) -> int:

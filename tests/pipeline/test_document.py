@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnpc.defenses.base import Left, Nothing, Outcome, Weights
+from rnpc.defenses.base import Left, Nothing, Outcome, Relapse, Weights
 from rnpc.detectors.base import Accused, Detection
 from rnpc.frontends import onnx_file
 from rnpc.panel import Words
@@ -67,9 +67,17 @@ def test_nothing_says_why_and_the_output_is_the_input(ran: Ran) -> None:
         "success": 0.25,
         "natural": None,
         "relapse": None,
+        "relapse_bound": None,
+        "relapse_by": None,
         "told": True,
         "narrow": None,
     }
+
+
+def test_what_comes_back_is_told_with_its_bound_and_trigger() -> None:
+    told = document.left_of(Left(0.1, 0.9, 0.2, True, (3, 0.12345678), Relapse(0.0123456789, 0.05, "white 3 x 3")))
+    assert (told["relapse"], told["relapse_bound"], told["relapse_by"]) == (0.012346, 0.05, "white 3 x 3")
+    assert told["narrow"] == {"class": 3, "success": 0.123457}
 
 
 def test_accuracy_without_an_output() -> None:

@@ -9,31 +9,43 @@ import numpy as np
 import pytest
 import torch
 
+from rnpc.defenses.base import Relapse
 from rnpc.errors import InputRefused
 from rnpc.frontends import onnx_file
 from rnpc.pipeline import relapse
 from rnpc.speed import one_thread
 from rnpc.study.case import Case
+from rnpc.study.forms import Change
 from rnpc.study.inversion import NEXT, Aim, Effort, Inverted, invert
+from rnpc.study.probes import Probe
 from rnpc.study.tuning import Epoch
 
 
-def after(case: Case, triggers: list[Inverted]) -> float | None:
+def after(case: Case, triggers: list[Inverted]) -> Relapse | None:
     """Relapse of the case's own network."""
     data = case.subject.original.SerializeToString()
-    return relapse.relapse(onnx_file.program("model.onnx", data), data, case, triggers)
+    return relapse.relapse(onnx_file.program("model.onnx", data), data, case, 1, triggers)
+
+
+def unchanged() -> Change:
+    """A change that changes nothing."""
+    return Change(torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 8, 8))
 
 
 def test_what_is_there_comes_back_and_what_never_was_does_not(case: Case, clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert relapse.tried(case, 1, [])[0].trigger.label == 1, "families answer, too"
+    monkeypatch.setattr(relapse, "unshown", lambda *_: [])  # large squares are natural triggers of networks for images as small as these
     with one_thread():
         triggers = [invert(case, Aim(1, form, 0), Effort()) for form in ("patch", "additive")]
         found, again, other = after(case, triggers), after(case, triggers), after(clean_case, triggers)
-    assert found is not None and other is not None and found == again > 0.9 and other < found - 0.3
-    assert after(case, []) is None
+    assert found is not None and other is not None and found == again and found.share > 0.9 and other.share < found.share - 0.3
+    assert other.share < other.bound < 1
     alone = replace(case, learn=case.learn.take(case.learn.labels == 1), choose=case.choose.take(case.choose.labels == 1))
-    assert after(alone, triggers) is None
+    told = after(alone, triggers)
+    assert told is not None and told.by.endswith("not trained on"), "there is no image to plant it in"
 
     monkeypatch.setattr(relapse, "RATES", (math.inf,))
+    monkeypatch.setattr(relapse, "CLEAN", relapse.Schedule(1, math.inf))
     assert after(case, triggers[:1]) is None
 
     def refuse(case: Case) -> None:
@@ -80,11 +92,29 @@ def test_planted_images_have_the_triggers_label(case: Case) -> None:
         assert torch.equal(made.stored[:-3], some.stored)
 
 
-def test_triggers_that_work_are_tried_from_all_over_the_list(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    triggers = [Inverted(1, str(k), 0.0, lambda pixels: pixels) for k in range(14)]
-    monkeypatch.setattr(relapse, "success", lambda subject, trigger, data: 0.5 if trigger.form in ("0", "1") else 0.95)
-    assert [trigger.form for trigger in relapse.tried(case, triggers)] == ["2", "4", "6", "8", "10", "12"]
-    assert [trigger.form for trigger in relapse.tried(case, triggers[:4])] == ["2", "3"]
-    shares = iter([0.5, None, 0.1])
+def test_families_that_answer_are_tried_few_of_a_kind_and_then_what_was_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [Probe(f"{kind} {k}", unchanged()) for kind in ("white", "noise", "warp", "red", "blue", "black") for k in range(4)]
+    monkeypatch.setattr(relapse, "unshown", lambda *_: members)
+    found = [Inverted(1, str(k), 0.0, lambda pixels: pixels) for k in range(8)]
+    shares = {"warp": 0.09, "black": 1.0}
+    order = iter([*(shares.get(each.name.split()[0], 0.5 + 0.01 * k) for k, each in enumerate(members)), 0.2, *[0.95] * 7])
+    monkeypatch.setattr(relapse, "success", lambda *_: next(order))
+    chosen = [each.name for each in relapse.tried(case, 1, found)]
+    assert chosen[:4] == ["black 0", "black 1", "blue 3", "blue 2"] and not any(name.startswith("warp") for name in chosen)
+    assert len(chosen) == relapse.FAMILIES + relapse.FOUND and chosen[-3:] == [f"a found {k} trigger" for k in (1, 3, 5)]
+
+
+def test_the_one_that_comes_back_furthest_counts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    triggers = [Inverted(1, str(k), 0.0, lambda pixels: pixels) for k in range(3)]
+    monkeypatch.setattr(relapse, "tried", lambda *_: [relapse.Named(each.form, each) for each in triggers])
+    shares = iter([[Relapse(0.1, 0.2, "a")], [], [Relapse(0.5, 0.6, "b")]])
     monkeypatch.setattr(relapse, "after", lambda *_: next(shares))
-    assert after(case, triggers[:5]) == pytest.approx(0.3), "one that falls apart does not count"
+    monkeypatch.setattr(relapse, "untriggered", lambda *_: [Relapse(0.3, 0.4, "c")])
+    assert after(case, triggers) == Relapse(0.5, 0.6, "b"), "one that falls apart does not count"
+
+
+def test_a_backdoor_that_fine_tuning_alone_brings_back_is_told(case: Case) -> None:
+    chosen = [relapse.Named("white", invert(case, Aim(1, "patch", 0), Effort(40, 8)))]
+    told = relapse.untriggered(case, relapse.Tunable.of(case), 0.5, chosen)
+    assert len(told) == 1 and told[0].share > 0.8 and told[0].by == "white, which was not trained on"
+    assert relapse.untriggered(case, relapse.Tunable.of(case), 1.1, chosen) == []

@@ -29,7 +29,10 @@ def document() -> dict[str, Any]:
         "settings": {"max_ca_drop": 0.02, "threads": 2, "device": "cpu", "labels": "folders", "mean": [0.5], "std": [0.5]},
         "verdict": "backdoored", "confidence": 0.0004, "target_labels": [{"index": 0, "name": "speed limit 20", "share": 0.66}],
         "reasons": ["a patch of 9.5 pixels sends 99.8 % of images to label 0; the next label needs 220 pixels"],
-        "left": {"success": 0.03, "before": 0.98, "natural": 0.05, "told": True, "relapse": 0.0, "words": "best of 214 triggers"},
+        "left": {
+            **{"success": 0.03, "before": 0.98, "natural": 0.05, "told": True, "words": "best of 214 triggers"},
+            **{"relapse": 0.0, "relapse_bound": 0.01, "relapse_by": "white 3 x 3 at corner, put on five of the images"},
+        },
         "unseen": ["attacks that succeed on less than a third of images", "triggers that rotate or crop"],
         "pruned": {"channels": 8, "of": 2400, "sites": [{"site": s, "channels": c} for s, c in PRUNED.items()]},
         "threshold": 0.31, "accuracy": {"before": 0.974, "after": 0.972, "interval": [0.953, 0.985], "images": 500},

@@ -11,7 +11,7 @@ import torch
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import Inverted
-from rnpc.study.probes import SIZES, centre, corners, louder, moved, others, probes, squares, unit_of, whole_image
+from rnpc.study.probes import SIZES, centre, corners, louder, moved, noisy, others, probes, squares, unit_of, unshown, whole_image
 from rnpc.study.subject import Split
 
 CPU = torch.device("cpu")
@@ -51,6 +51,31 @@ def test_all_probes_fit_and_stay_in_range(shaped: Shaped, shape: tuple[int, int,
         assert shown.shape == pixels.shape and torch.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1, probe.name
         assert probe.change.keep.min() >= 0 and probe.change.keep.max() <= 1, probe.name
     assert len(found) > 4 * len(SIZES) * 3 and all(probe.name for probe in found)
+
+
+def test_what_no_repair_is_shown_is_made_without_an_inversion(shaped: Shaped) -> None:
+    case = shaped(3, 32, 32)
+    known = [patch(block(32, 32, 20, 4))]
+    found, shown = unshown(case, 1, known), {probe.name for probe in probes(case, 1, known)}
+    assert not any(probe.name.startswith("found") for probe in found)
+    names = {probe.name for probe in found} - shown
+    assert names and all("noise" in name for name in names), "squares of noise alone are new"
+    pixels = case.learn.pixels()
+    assert all(probe.change(pixels).min() >= 0 and probe.change(pixels).max() <= 1 for probe in found)
+    assert len(unshown(case, 2, known)) == len(unshown(case, 1, [])) < len(found), "a patch of another label does not say where"
+
+
+def test_noise_fills_its_square_and_nothing_else() -> None:
+    made = dict(noisy(torch.Size((3, 32, 32)), (30, 2), CPU, seed=3))
+    assert {name.rsplit(" ", 3)[0] for name in made} == {"noise", "coarse noise", "binary noise"}
+    for change in made.values():
+        inside = change.keep[0, 0] == 0
+        assert change.shift[..., ~inside].eq(0).all() and inside[31, 2] and len(change.shift[..., inside].unique()) > 1
+    assert made["binary noise 5 x 5"].shift.unique().tolist() == [0, 1]
+    coarse = made["coarse noise 9 x 9"].shift
+    assert torch.equal(coarse[..., 24::2, 0], coarse[..., 25::2, 0]), "two by two pixels are alike"
+    again = dict(noisy(torch.Size((3, 32, 32)), (30, 2), CPU, seed=3))
+    assert all(torch.equal(made[name].shift, again[name].shift) for name in made)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (3, 8, 8), (1, 28, 20), (3, 6, 6)])

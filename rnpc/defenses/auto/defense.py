@@ -28,7 +28,7 @@ from rnpc.study.case import Case, Shares
 from rnpc.study.costs import cheapest_other, compared, costs_of
 from rnpc.study.forms.drawn import Drawn
 from rnpc.study.inversion import NEXT
-from rnpc.study.probes import aimed_at, others
+from rnpc.study.probes import others
 from rnpc.study.surgery import Channel
 
 ABOVE_NEXT = 1.5
@@ -125,7 +125,7 @@ def concluded(ways: Ways, plain: float, tells: bool, candidates: list[Candidate]
         left=left,
         confirmed=confirmed,
         label=label,
-        triggers=(*(aimed_at(label, probe) for probe in worked if not probe.louder), *suspect.known),
+        triggers=suspect.known,
     )
     return silence if taken.repaired is None else Weights(**vars(silence), tensors=taken.repaired.tunable.tensors())
 
