@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from repair import drawn
-from stays import Judge, poisoned, shown
-from strangers import Model, described, test_images
+from stays import Judge, changed, parser_of, poisoned, shown
+from strangers import Model, test_images
 
 from rnpc.data import datasets
 from rnpc.frontends import onnx_file
@@ -67,21 +67,14 @@ class Row:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--models", "--hardened", "--data-root"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--names", nargs="*", default=None)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = parser_of(__doc__)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(HEAD)
-    for model in filter(None, map(described, sorted(options.models.iterdir()))):
-        place = options.hardened / f"{model.name}.auto.{options.seed}.json"
-        if model.target is None or (options.names and model.name not in options.names) or not place.with_suffix(".onnx").is_file():
-            continue
-        if not (run := json.loads(place.read_text()))["untouched"]:
-            row = row_of(model, place.with_suffix(".onnx"), run, options)
+    for model, hardened, run in changed(options):
+        if model.target is not None:
+            row = row_of(model, hardened, run, options)
             print(row.line(), flush=True)
             if options.json is not None:
                 with options.json.open("a") as file:

@@ -22,6 +22,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,28 +70,38 @@ class Judge:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--models", "--hardened", "--data-root"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--names", nargs="*", default=None)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = parser_of(__doc__)
     parser.add_argument("--control", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(HEAD)
-    for model in filter(None, map(described, sorted(options.models.iterdir()))):
-        place = options.hardened / f"{model.name}.auto.{options.seed}"
-        if (options.names and model.name not in options.names) or not place.with_name(place.name + ".onnx").is_file():
-            continue
-        run = json.loads(place.with_name(place.name + ".json").read_text())
-        if run["untouched"]:
-            continue
+    for model, hardened, run in changed(options):
         relapse = run["left"]["relapse"]
         said = [outcome_of({**run, "output": run["after"]}).name.lower(), "-" if relapse is None else f"{relapse:.2f}"]
-        print(row(model.name, options.seed, said, measured(model, place.with_name(place.name + ".onnx"), options)), flush=True)
+        print(row(model.name, options.seed, said, measured(model, hardened, options)), flush=True)
         if options.control is not None:
             found = measured(model, options.control, options, control=True)
             print(row(f"{options.control.parent.name}, its trigger", options.seed, ["-", "-"], found), flush=True)
+
+
+def parser_of(about: str | None) -> argparse.ArgumentParser:
+    """What says which files are looked at."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--models", "--hardened", "--data-root"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--names", nargs="*", default=None)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+def changed(options: argparse.Namespace) -> Iterator[tuple[Model, Path, dict[str, Any]]]:
+    """Models with the hardened files that differ from them, and what the runs said."""
+    for model in filter(None, map(described, sorted(options.models.iterdir()))):
+        hardened = options.hardened / f"{model.name}.auto.{options.seed}.onnx"
+        if (options.names is None or model.name in options.names) and hardened.is_file():
+            run = json.loads(hardened.with_suffix(".json").read_text())
+            if not run["untouched"]:
+                yield model, hardened, run
 
 
 def row(name: str, seed: int, said: Sequence[str], found: Iterable[tuple[float, float] | None]) -> str:
