@@ -2,8 +2,9 @@
 
 The training is the re-tuning attack of Min et al. (NeurIPS 2024), with triggers that are known in the place of the attacker's: a removal
 that only covers the backdoor up gives way to it. Inverted triggers alone tell nothing, since repairs were shown them and resist such;
-families that work in the original in part do, squares of noise first, which no repair is shown. The one that comes back furthest counts:
-the attacker's own need not be like most. And a rate that wrecks the network tells nothing: an attacker would take a lower one.
+members of families do, also where they work in the original only in part, squares of noise first, which no repair is shown. The one that
+comes back furthest counts: the attacker's own need not be like most. And a rate that wrecks the network tells nothing: an attacker would
+take a lower one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rnpc.stage import untold
 from rnpc.stats import rate
 from rnpc.study.case import Case
 from rnpc.study.inversion import NEXT, Inverted, reached, success
-from rnpc.study.probes import aimed_at, unshown
+from rnpc.study.probes import aimed_at, families
 from rnpc.study.subject import Split, Subject, prepare
 from rnpc.study.tunable import Tunable
 from rnpc.study.tuning import Schedule, tune
@@ -76,7 +77,7 @@ def relapse(program: Program, output: bytes, case: Case, label: int, found: Sequ
 def tried(case: Case, label: int, found: Sequence[Inverted]) -> list[Named]:
     """Members of families that work in the original, the strongest first and few of a kind; then some of those that were found."""
     few = Split(case.judge.stored[:SHOWN], case.judge.labels[:SHOWN])
-    named = [Named(probe.name, aimed_at(label, probe)) for probe in unshown(case, label, found)]
+    named = [Named(probe.name, aimed_at(label, probe)) for probe in families(case, label, found)]
     shares = [success(case.subject, each.trigger, few) for each in named]
     kinds: Counter[str] = Counter()
     chosen = list[Named]()

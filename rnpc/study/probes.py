@@ -55,7 +55,7 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     return [*found, *placed(case, patches, squares), *whole_image(case)]
 
 
-def unshown(case: Case, label: int, known: Sequence[Inverted]) -> list[Probe]:
+def families(case: Case, label: int, known: Sequence[Inverted]) -> list[Probe]:
     """Known families, and squares of noise: nothing that was inverted."""
     patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
     return [*placed(case, patches, squares), *placed(case, patches, partial(noisy, seed=case.seed)), *whole_image(case)]

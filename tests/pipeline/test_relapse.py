@@ -34,7 +34,7 @@ def unchanged() -> Change:
 
 def test_what_is_there_comes_back_and_what_never_was_does_not(case: Case, clean_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert relapse.tried(case, 1, [])[0].trigger.label == 1, "families answer, too"
-    monkeypatch.setattr(relapse, "unshown", lambda *_: [])  # large squares are natural triggers of networks for images as small as these
+    monkeypatch.setattr(relapse, "families", lambda *_: [])  # large squares are natural triggers of networks for images as small as these
     with one_thread():
         triggers = [invert(case, Aim(1, form, 0), Effort()) for form in ("patch", "additive")]
         found, again, other = after(case, triggers), after(case, triggers), after(clean_case, triggers)
@@ -94,7 +94,7 @@ def test_planted_images_have_the_triggers_label(case: Case) -> None:
 
 def test_families_that_answer_are_tried_few_of_a_kind_and_then_what_was_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [Probe(f"{kind} {k}", unchanged()) for kind in ("white", "noise", "warp", "red", "blue", "black") for k in range(4)]
-    monkeypatch.setattr(relapse, "unshown", lambda *_: members)
+    monkeypatch.setattr(relapse, "families", lambda *_: members)
     found = [Inverted(1, str(k), 0.0, lambda pixels: pixels) for k in range(8)]
     shares = {"warp": 0.09, "black": 1.0}
     order = iter([*(shares.get(each.name.split()[0], 0.5 + 0.01 * k) for k, each in enumerate(members)), 0.2, *[0.95] * 7])

@@ -11,7 +11,7 @@ import torch
 from rnpc.study.case import Case
 from rnpc.study.forms import Change
 from rnpc.study.inversion import Inverted
-from rnpc.study.probes import SIZES, centre, corners, louder, moved, noisy, others, probes, squares, unit_of, unshown, whole_image
+from rnpc.study.probes import SIZES, centre, corners, families, louder, moved, noisy, others, probes, squares, unit_of, whole_image
 from rnpc.study.subject import Split
 
 CPU = torch.device("cpu")
@@ -53,16 +53,16 @@ def test_all_probes_fit_and_stay_in_range(shaped: Shaped, shape: tuple[int, int,
     assert len(found) > 4 * len(SIZES) * 3 and all(probe.name for probe in found)
 
 
-def test_what_no_repair_is_shown_is_made_without_an_inversion(shaped: Shaped) -> None:
+def test_families_are_made_without_an_inversion(shaped: Shaped) -> None:
     case = shaped(3, 32, 32)
     known = [patch(block(32, 32, 20, 4))]
-    found, shown = unshown(case, 1, known), {probe.name for probe in probes(case, 1, known)}
+    found, shown = families(case, 1, known), {probe.name for probe in probes(case, 1, known)}
     assert not any(probe.name.startswith("found") for probe in found)
     names = {probe.name for probe in found} - shown
     assert names and all("noise" in name for name in names), "squares of noise alone are new"
     pixels = case.learn.pixels()
     assert all(probe.change(pixels).min() >= 0 and probe.change(pixels).max() <= 1 for probe in found)
-    assert len(unshown(case, 2, known)) == len(unshown(case, 1, [])) < len(found), "a patch of another label does not say where"
+    assert len(families(case, 2, known)) == len(families(case, 1, [])) < len(found), "a patch of another label does not say where"
 
 
 def test_noise_fills_its_square_and_nothing_else() -> None:
