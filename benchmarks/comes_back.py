@@ -10,31 +10,31 @@ percent of all triggered test images that reach the attacker's target after
   attacked: what five images plant anew in the same network;
 - fine-tuning on the same 500 images, 20 epochs at 0.001.
 
-The table goes to standard output, one row a file, and with `--json` a line for each as JSON.
+The table goes to standard output, one row a file, with what it comes to; with `--json` a line for each is appended to a file as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from repair import drawn
-from stays import Judge, changed, parser_of, poisoned, shown
-from strangers import Model, test_images
+from stays import changed, judge_of, parser_of, poisoned
+from strangers import Model
 
-from rnpc.data import datasets
 from rnpc.frontends import onnx_file
 from rnpc.pipeline import relapse as blind
+from rnpc.report.words import RELAPSE
 from rnpc.runtime import Session
 from rnpc.stage import untold
-from rnpc.study.case import Case
+from rnpc.stats import rate
 from rnpc.study.inversion import NEXT, Aim, Effort, invert
-from rnpc.study.subject import Split, Subject, prepare, stored
+from rnpc.study.subject import prepare
 from rnpc.study.tunable import Tunable
 
 EFFORT = Effort(100, 24)
@@ -64,6 +64,10 @@ class Row:
         cells = ("-" if each is None else f"{100 * each:.1f}" for each in (self.written, self.own, self.other, self.tuned))
         return f"| {self.model} | {self.seed} | {said} | {self.by} | {' | '.join(cells)} |"
 
+    def worst(self) -> float:
+        """What the attacker's trigger reaches, with five images or by fine-tuning alone."""
+        return max(self.own or 0.0, self.tuned or 0.0)
+
 
 def main() -> None:
     """Print the table."""
@@ -72,13 +76,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(HEAD)
+    rows = list[Row]()
     for model, hardened, run in changed(options):
         if model.target is not None:
             row = row_of(model, hardened, run, options)
+            rows.append(row)
             print(row.line(), flush=True)
             if options.json is not None:
                 with options.json.open("a") as file:
                     file.write(json.dumps(vars(row)) + "\n")
+    print("\n" + summary(rows))
 
 
 def row_of(model: Model, hardened: Path, run: dict[str, Any], options: argparse.Namespace) -> Row:
@@ -92,41 +99,38 @@ def row_of(model: Model, hardened: Path, run: dict[str, Any], options: argparse.
     found = [invert(case, Aim(label, form, case.seed), EFFORT) for form in ("patch", "additive")]
     said = blind.relapse(written, hardened.read_bytes(), case, label, found)
     trigger = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu")
-    judge = judge_of(model, trigger, options)
-    target = judge.target
-    other = None if target == "next" else (int(target) + 1 + hard.subject.classes // 3) % hard.subject.classes
+    judge, tunable, classes = judge_of(model, trigger, options), Tunable.of(hard), hard.subject.classes
+    exact = tunable.subject(hard).exact()
+    least = exact.accuracy(hard.judge) - blind.APART
+
+    def attacked(target: int | str) -> float | None:
+        made = blind.retuned(hard, tunable, poisoned(hard.learn, trigger, target, classes), least)
+        return None if made is None else replace(judge, target=target).asr(made)
+
+    tuned = blind.trained(hard, tunable, blind.CLEAN, 0.0)
     return Row(
         model.name,
         options.seed,
         None if said is None else said.share,
         None if said is None else said.bound,
         "" if said is None else said.by,
-        asr(hard.subject.exact(), judge),
-        attacked(hard, trigger, judge, target),
-        None if other is None else attacked(hard, trigger, judge, other),
-        asr(blind.trained(hard, Tunable.of(hard), blind.CLEAN, 0.0), judge),
+        judge.asr(exact),
+        attacked(judge.target),
+        None if judge.target == "next" else attacked((int(judge.target) + 1 + classes // 3) % classes),
+        None if tuned is None else judge.asr(tuned),
     )
 
 
-def judge_of(model: Model, trigger: Session, options: argparse.Namespace) -> Judge:
-    """All test images, with and without the trigger."""
-    data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
-    images, labels = test_images(model.dataset, data, options.data_root)
-    counted = slice(None) if model.source is None else labels == model.source
-    triggered = Split(shown(trigger, images[counted]), torch.from_numpy(labels[counted].astype(np.int64)))
-    return Judge(Split(stored(images[:1]), torch.from_numpy(labels[:1])), triggered, model.target or 0)
-
-
-def attacked(hard: Case, trigger: Session, judge: Judge, target: int | str) -> float | None:
-    """What the trigger reaches for a label after the re-tuning attack with it."""
-    least = Tunable.of(hard).subject(hard).exact().accuracy(hard.judge) - blind.APART
-    made = blind.retuned(hard, Tunable.of(hard), poisoned(hard.learn, trigger, target, hard.subject.classes), least)
-    return asr(made, replace(judge, target=target))
-
-
-def asr(subject: Subject | None, judge: Judge) -> float | None:
-    """Share of the triggered images that reach the target."""
-    return None if subject is None else judge.rates(subject)[1] / 100
+def summary(rows: Sequence[Row]) -> str:
+    """In how many files with a bound that allows the word *removed*, and without, more than a tenth comes back."""
+    able = [row for row in rows if row.bound is not None and row.bound <= RELAPSE]
+    others = [row for row in rows if row not in able]
+    worst, back = max((row.worst() for row in able), default=0.0), sum(row.worst() > RELAPSE for row in able)
+    return (
+        f"{len(rows)} files. Bound of at most {RELAPSE:g}: {len(able)}, more than that comes back in {back} "
+        f"(at most {rate(back, len(able)).high:.0%} of such files; worst {worst:.1%}). "
+        f"Others: {len(others)}, more than that comes back in {sum(row.worst() > RELAPSE for row in others)}."
+    )
 
 
 if __name__ == "__main__":

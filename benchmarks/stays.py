@@ -60,12 +60,15 @@ class Judge:
 
     def rates(self, subject: Subject, edits: Mapping[str, Edit] | None = None) -> tuple[float, float]:
         """CA and ASR in percent, with edits where they are given."""
-        right = subject.accuracy(self.clean, edits)
+        return 100 * subject.accuracy(self.clean, edits), 100 * self.asr(subject, edits)
+
+    def asr(self, subject: Subject, edits: Mapping[str, Edit] | None = None) -> float:
+        """ASR as a share."""
         answers, labels = subject.predict(self.triggered, edits), self.triggered.labels
         if self.target == "next":
-            return 100 * right, 100 * float((answers == (labels + 1) % subject.classes).float().mean())
+            return float((answers == (labels + 1) % subject.classes).float().mean())
         others = labels != self.target
-        return 100 * right, 100 * float((answers[others] == self.target).float().mean())
+        return float((answers[others] == self.target).float().mean())
 
 
 def main() -> None:
@@ -118,11 +121,8 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace, control:
     given = api.as_images(data.train_images[rows], data.train_labels[rows])
     original = studied(model.path, model.path.parent, given)
     subject = studied(hardened, hardened.parent if control else model.path.parent, given)
-    images, labels = test_images(model.dataset, data, options.data_root)
     trigger = Session((model.path.parent / "trigger.onnx").read_bytes(), device="cpu")
-    counted = slice(None) if model.source is None else labels == model.source
-    triggered = Split(shown(trigger, images[counted]), torch.from_numpy(labels[counted]))
-    judge = Judge(Split(stored(images), torch.from_numpy(labels)), triggered, model.target or 0)
+    judge = judge_of(model, trigger, options)
     learn = Split(stored(given.images), torch.from_numpy(data.train_labels[rows].astype(np.int64)))
     everything = np.arange(len(rows))
     case = Case(subject, learn, learn, learn, (everything, everything, everything), seed=options.seed)
@@ -133,6 +133,15 @@ def measured(model: Model, hardened: Path, options: argparse.Namespace, control:
     yield None if attacked is None else judge.rates(attacked)
     if not control:
         yield max((judge.rates(between(original, subject, share)) for share in (0.25, 0.5, 0.75)), key=lambda found: found[1])
+
+
+def judge_of(model: Model, trigger: Session, options: argparse.Namespace) -> Judge:
+    """All test images, with the trigger those of its source class where the attack has one."""
+    data = datasets.load(model.dataset, None if model.dataset == "mnist" else options.data_root)
+    images, labels = test_images(model.dataset, data, options.data_root)
+    counted = slice(None) if model.source is None else labels == model.source
+    triggered = Split(shown(trigger, images[counted]), torch.from_numpy(labels[counted]))
+    return Judge(Split(stored(images), torch.from_numpy(labels)), triggered, model.target or 0)
 
 
 def studied(path: Path, beside: Path, given: api.ImageSet) -> Subject:

@@ -262,8 +262,8 @@ def brought_back(left: Mapping[str, Any]) -> str:
 def trained_on(left: Mapping[str, Any]) -> str:
     """What training brought back."""
     share, bound = percent(left["relapse"]), percent(left["relapse_bound"])
-    by = left["relapse_by"]
-    return f"After training on the same images the known trigger that came back furthest moved {share} of them (at most {bound}): {by}."
+    how = f"{share} of them (with 95 % confidence at most {bound}): {left['relapse_by']}."
+    return f"After training on the same images the known trigger that came back furthest moved {how}"
 
 
 def edited(document: Document) -> str:

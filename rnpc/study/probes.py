@@ -47,7 +47,7 @@ class Probe:
 
 def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
     """All probes for a label whose triggers are `known`."""
-    patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
+    patches = patches_of(label, known)
     found = [Probe(f"found {trigger.form}", trigger.change) for trigger in known if trigger.label == label]
     for trigger in patches:
         steps = [step * unit_of(*case.learn.shape[1:]) for step in (-2, 0, 2)]
@@ -57,8 +57,13 @@ def probes(case: Case, label: int, known: list[Inverted]) -> list[Probe]:
 
 def families(case: Case, label: int, known: Sequence[Inverted]) -> list[Probe]:
     """Known families, and squares of noise: nothing that was inverted."""
-    patches = [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
+    patches = patches_of(label, known)
     return [*placed(case, patches, squares), *placed(case, patches, partial(noisy, seed=case.seed)), *whole_image(case)]
+
+
+def patches_of(label: int, known: Sequence[Inverted]) -> list[Inverted]:
+    """The label's patches, which say where."""
+    return [trigger for trigger in known if trigger.form == "patch" and trigger.label == label]
 
 
 def placed(case: Case, patches: Sequence[Inverted], family: Family) -> list[Probe]:

@@ -113,7 +113,7 @@ def test_the_one_that_comes_back_furthest_counts(case: Case, monkeypatch: pytest
     assert after(case, triggers) == Relapse(0.5, 0.6, "b"), "one that falls apart does not count"
 
 
-def test_a_backdoor_that_fine_tuning_alone_brings_back_is_told(case: Case) -> None:
+def test_what_answers_after_training_without_a_trigger_is_told(case: Case) -> None:
     chosen = [relapse.Named("white", invert(case, Aim(1, "patch", 0), Effort(40, 8)))]
     told = relapse.untriggered(case, relapse.Tunable.of(case), 0.5, chosen)
     assert len(told) == 1 and told[0].share > 0.8 and told[0].by == "white, which was not trained on"
